@@ -1,0 +1,79 @@
+// Batches of a data set in an epoch's order, gathered by a thread of its own while the batch before
+// is computed on. The order is a function of (seed, epoch, indices) only. Augmentation is not done
+// here: it is a kernel, keyed by the sample numbers that every batch carries.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <span>
+#include <stop_token>
+#include <thread>
+#include <vector>
+
+#include "engine/data/dataset.h"
+
+namespace ringfort {
+
+struct Batch {
+  std::vector<uint8_t> pixels;   // (N, H, W, C)
+  std::vector<int32_t> labels;   // (N)
+  std::vector<int64_t> samples;  // (N), indices in the data set: the keys of all random numbers
+  int64_t size() const { return static_cast<int64_t>(samples.size()); }
+};
+
+// Fills `batch` with the given samples of `data`, in that order.
+void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch);
+
+// A permutation of `indices`, uniform over all (Fisher-Yates with unbiased draws), keyed by seed
+// and epoch.
+std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed, uint32_t epoch);
+
+struct LoaderOptions {
+  int64_t batch_size = 128;
+  uint64_t seed = 0;
+  bool shuffle = true;     // otherwise the order of the indices, in every epoch
+  bool drop_last = false;  // leave out a last batch that is not full
+};
+
+class Loader {
+ public:
+  // `data` must outlive the loader. Every index must be in [0, data.count).
+  Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions options);
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  // Starts to gather the batches of `epoch`; what was left of another epoch is dropped.
+  void start_epoch(uint32_t epoch);
+
+  // The epoch's next batch, or false after its last. `batch`'s buffers are taken back and used
+  // again, so a caller that passes the same Batch every time causes no allocations. Rethrows what
+  // went wrong while gathering.
+  bool next(Batch& batch);
+
+  int64_t batches_per_epoch() const;
+  int64_t samples_per_epoch() const;
+
+ private:
+  void gather_epoch(const std::stop_token& stop, uint32_t epoch);
+  bool put(const std::stop_token& stop, Batch&& batch);
+  Batch spare_batch();
+
+  static constexpr size_t kDepth = 2;  // batches waiting; one is enough unless gathering is uneven
+
+  const Dataset& data_;
+  const std::vector<int64_t> indices_;
+  const LoaderOptions options_;
+
+  std::mutex mutex_;  // guards the four below
+  std::deque<Batch> ready_;
+  std::vector<Batch> spare_;
+  std::exception_ptr error_;
+  bool finished_ = false;
+  std::condition_variable_any changed_;
+  std::jthread thread_;  // last: it is stopped and joined before anything it uses goes
+};
+
+}  // namespace ringfort

@@ -1,0 +1,440 @@
+// Data files in every broken shape, the hold-out split, the order of an epoch and the prefetching
+// loader.
+#include <zlib.h>
+
+#include <algorithm>
+#include <array>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <set>
+
+#include "engine/data/dataset.h"
+#include "engine/data/formats.h"
+#include "engine/data/hold_out.h"
+#include "engine/data/loader.h"
+#include "tests/temp_folder.h"
+
+using namespace ringfort;
+using namespace ringfort::test;
+using Catch::Contains;
+
+namespace {
+
+constexpr size_t kMnistImage = 28 * 28;
+const std::string kImages = "train-images-idx3-ubyte", kLabels = "train-labels-idx1-ubyte";
+
+Bytes idx_bytes(const std::vector<uint32_t>& dims, const Bytes& values) {
+  Bytes bytes{0, 0, 8, static_cast<uint8_t>(dims.size())};
+  for (const uint32_t dim : dims)
+    for (int shift = 24; shift >= 0; shift -= 8)
+      bytes.push_back(static_cast<uint8_t>(dim >> shift & 0xff));
+  bytes.insert(bytes.end(), values.begin(), values.end());
+  return bytes;
+}
+
+Bytes image_values(size_t count) {
+  Bytes values(count * kMnistImage);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<uint8_t>(i * 7 + i / 251);
+  return values;
+}
+
+Bytes label_values(size_t count) {
+  Bytes values(count);
+  for (size_t i = 0; i < count; ++i) values[i] = static_cast<uint8_t>(i * 3 % 10);
+  return values;
+}
+
+Bytes gzip(const Bytes& bytes) {
+  z_stream stream{};
+  REQUIRE(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 9, Z_DEFAULT_STRATEGY) == Z_OK);
+  Bytes out(deflateBound(&stream, bytes.size()));
+  stream.next_in = const_cast<Bytef*>(bytes.data());
+  stream.avail_in = static_cast<uInt>(bytes.size());
+  stream.next_out = out.data();
+  stream.avail_out = static_cast<uInt>(out.size());
+  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
+  out.resize(stream.total_out);
+  deflateEnd(&stream);
+  return out;
+}
+
+void write_mnist(const TempFolder& folder, uint32_t count) {
+  spit(folder / kImages, idx_bytes({count, 28, 28}, image_values(count)));
+  spit(folder / kLabels, idx_bytes({count}, label_values(count)));
+}
+
+std::string mnist_error(const TempFolder& folder) {
+  return error_of([&] { load_dataset("mnist", folder.path(), Split::kTrain); });
+}
+
+// A data set in memory whose every pixel tells its image.
+Dataset numbered_dataset(int64_t count) {
+  Dataset data;
+  data.name = "numbered";
+  data.count = count;
+  data.height = 2;
+  data.width = 3;
+  data.channels = 1;
+  for (int64_t i = 0; i < count; ++i) {
+    for (int p = 0; p < 6; ++p) data.pixels.push_back(static_cast<uint8_t>(i * 6 + p));
+    data.labels.push_back(static_cast<int32_t>(i % 10));
+  }
+  return data;
+}
+
+std::vector<int64_t> iota(int64_t count) {
+  std::vector<int64_t> indices(static_cast<size_t>(count));
+  std::iota(indices.begin(), indices.end(), int64_t{0});
+  return indices;
+}
+
+std::vector<int64_t> samples_of_epoch(Loader& loader, uint32_t epoch) {
+  std::vector<int64_t> samples;
+  Batch batch;
+  loader.start_epoch(epoch);
+  while (loader.next(batch))
+    samples.insert(samples.end(), batch.samples.begin(), batch.samples.end());
+  return samples;
+}
+
+}  // namespace
+
+TEST_CASE("IDX files load the same plain and gzipped", "[data]") {
+  const TempFolder plain, zipped;
+  write_mnist(plain, 12);
+  for (const std::string& name : {kImages, kLabels})
+    spit(zipped / (name + ".gz"), gzip(slurp(plain / name)));
+  const Dataset a = load_dataset("mnist", plain.path(), Split::kTrain);
+  const Dataset b = load_dataset("fashion-mnist", zipped.path(), Split::kTrain);
+  CHECK(a.count == 12);
+  CHECK((a.height == 28 && a.width == 28 && a.channels == 1));
+  CHECK(a.pixels == image_values(12));
+  CHECK(a.labels[7] == 1);
+  CHECK(a.pixels == b.pixels);
+  CHECK(a.labels == b.labels);
+  CHECK(a.class_names[9] == "9");
+  CHECK(b.class_names[9] == "Ankle boot");
+  const std::span<const uint8_t> last = a.image(11);
+  CHECK(std::equal(last.begin(), last.end(), a.pixels.end() - kMnistImage, a.pixels.end()));
+  CHECK_THROWS_AS(a.image(12), Error);
+  CHECK_THROWS_AS(a.image(-1), Error);
+}
+
+TEST_CASE("Fashion-MNIST as Debian installs it", "[data]") {
+  const std::filesystem::path dir = "/usr/share/datasets/fashion-mnist";
+  INFO("needs Debian's package dataset-fashion-mnist");
+  REQUIRE(std::filesystem::exists(dir));
+  const Dataset train = load_dataset("fashion-mnist", dir, Split::kTrain);
+  CHECK(load_dataset("fashion-mnist", dir, Split::kTest).count == 10000);
+  REQUIRE(train.count == 60000);
+  for (int32_t y = 0; y < 10; ++y)
+    CHECK(std::count(train.labels.begin(), train.labels.end(), y) == 6000);
+  uint64_t sum = 0, squares = 0;
+  for (const uint8_t pixel : train.pixels) {
+    sum += pixel;
+    squares += uint64_t{pixel} * pixel;
+  }
+  const double n = static_cast<double>(train.pixels.size());
+  const double mean = static_cast<double>(sum) / n / 255;
+  const double variance = static_cast<double>(squares) / n / 255 / 255 - mean * mean;
+  CHECK(train.mean[0] == Approx(mean).margin(1e-4));
+  CHECK(train.std[0] == Approx(std::sqrt(variance)).margin(1e-4));
+}
+
+TEST_CASE("broken IDX files are refused by one sentence", "[data]") {
+  const TempFolder folder;
+  write_mnist(folder, 3);
+  REQUIRE(mnist_error(folder).empty());
+  const Bytes images = slurp(folder / kImages), labels = slurp(folder / kLabels);
+
+  SECTION("truncated anywhere") {
+    for (size_t size = 0; size < images.size(); size += size < 20 ? 1 : 97) {
+      spit(folder / kImages, Bytes(images.begin(), images.begin() + static_cast<int64_t>(size)));
+      CHECK_THAT(mnist_error(folder), Contains(kImages) && Contains("truncated"));
+    }
+  }
+  SECTION("too long") {
+    Bytes longer = labels;
+    longer.push_back(0);
+    spit(folder / kLabels, longer);
+    CHECK_THAT(mnist_error(folder), Contains(kLabels) && Contains("1 bytes after its end"));
+  }
+  SECTION("wrong magic: labels where images should be") {
+    spit(folder / kImages, labels);
+    CHECK_THAT(mnist_error(folder), Contains(kImages) && Contains("0x00000801"));
+  }
+  SECTION("wrong shape") {
+    spit(folder / kImages, idx_bytes({3, 14, 56}, image_values(3)));
+    CHECK_THAT(mnist_error(folder), Contains("14 x 56"));
+  }
+  SECTION("dimensions that overflow") {
+    spit(folder / kImages, idx_bytes({0xffffffff, 0xffffffff, 0xffffffff}, image_values(3)));
+    CHECK_THAT(mnist_error(folder), Contains("cannot be"));
+    spit(folder / kImages, idx_bytes({0, 28, 28}, {}));
+    CHECK_THAT(mnist_error(folder), Contains("dimension of 0"));
+  }
+  SECTION("labels of other images, or out of range") {
+    spit(folder / kLabels, idx_bytes({4}, label_values(4)));
+    CHECK_THAT(mnist_error(folder), Contains("4 labels for the 3 images"));
+    spit(folder / kLabels, idx_bytes({3}, {9, 10, 0}));
+    CHECK_THAT(mnist_error(folder), Contains("label 1 is 10"));
+  }
+  SECTION("missing files and folders") {
+    std::filesystem::remove(folder / kLabels);
+    CHECK_THAT(mnist_error(folder), Contains(kLabels + ".gz"));
+    CHECK_THAT(error_of([&] { load_dataset("mnist", folder / "absent", Split::kTrain); }),
+               Contains("absent") && Contains("not a folder"));
+    std::filesystem::create_directory(folder / kLabels);
+    CHECK_THAT(mnist_error(folder), Contains("not a regular file"));
+  }
+}
+
+TEST_CASE("damaged gzip files are refused", "[data]") {
+  const TempFolder folder;
+  write_mnist(folder, 3);
+  const Bytes values = slurp(folder / kImages), whole = gzip(values);
+  const Dataset intact = load_dataset("mnist", folder.path(), Split::kTrain);
+  std::filesystem::remove(folder / kImages);
+  const auto file = folder / (kImages + ".gz");
+  const size_t stride = whole.size() / 199 + 1;
+
+  SECTION("truncated") {
+    for (size_t size = 0; size < whole.size(); size += stride) {
+      spit(file, Bytes(whole.begin(), whole.begin() + static_cast<int64_t>(size)));
+      CHECK_THAT(mnist_error(folder), Contains(kImages) && Contains("truncated"));
+    }
+  }
+  SECTION("flipped bits") {
+    for (size_t i = 0; i < whole.size(); i += i < 24 ? 1 : stride) {
+      Bytes flipped = whole;
+      flipped[i] ^= static_cast<uint8_t>(1u << i % 8);
+      spit(file, flipped);
+      // gzip's header has unused bits and a time stamp, which nothing protects and nothing needs.
+      if (i < 10 && mnist_error(folder).empty())
+        CHECK(load_dataset("mnist", folder.path(), Split::kTrain).pixels == intact.pixels);
+      else
+        CHECK_THAT(mnist_error(folder), Contains(kImages));
+    }
+  }
+  SECTION("garbage behind the end, plain data under the name") {
+    Bytes longer = whole;
+    longer.push_back(0);
+    spit(file, longer);
+    CHECK_THAT(mnist_error(folder), Contains("1 bytes after the end"));
+    spit(file, values);
+    CHECK_THAT(mnist_error(folder), Contains("not intact gzip data"));
+  }
+  SECTION("a small file that unpacks to a large one") {
+    const Bytes bomb = gzip(Bytes(1'000'000));
+    CHECK(gunzip(bomb, 1'000'000, "bomb.gz").size() == 1'000'000);
+    for (const size_t most : {0, 1, 65535, 65536, 999'999})
+      CHECK_THAT(error_of([&] { gunzip(bomb, most, "bomb.gz"); }),
+                 Contains(fmt::format("bomb.gz' unpacks to more than {} bytes", most)));
+  }
+}
+
+namespace {
+
+constexpr size_t kCifarRecord = 3073, kCifarCount = 10000;
+
+// Label and pixels of every record are functions of (batch, record, channel, position).
+Bytes cifar_batch(size_t batch) {
+  Bytes bytes(kCifarCount * kCifarRecord);
+  for (size_t i = 0; i < kCifarCount; ++i) {
+    uint8_t* record = bytes.data() + i * kCifarRecord;
+    record[0] = static_cast<uint8_t>((i + batch) % 10);
+    for (size_t p = 0; p < 3072; ++p) record[1 + p] = static_cast<uint8_t>(p * 5 + p / 1024 + i);
+  }
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("CIFAR-10's binary files become channels-last pixels", "[data]") {
+  const TempFolder folder;
+  const auto inner = folder / "cifar-10-batches-bin";
+  std::filesystem::create_directory(inner);
+  for (size_t b = 1; b <= 5; ++b) spit(inner / fmt::format("data_batch_{}.bin", b), cifar_batch(b));
+  const Dataset data = load_dataset("cifar10", folder.path(), Split::kTrain);
+  CHECK(data.count == 50000);
+  REQUIRE(data.pixels.size() == 50000u * 3072);
+  CHECK((data.height == 32 && data.width == 32 && data.channels == 3));
+  for (const int64_t i : {0, 9999, 10000, 49999}) {
+    const size_t record = static_cast<size_t>(i) % kCifarCount;
+    CHECK(data.labels[static_cast<size_t>(i)] == (i % 10000 + i / 10000 + 1) % 10);
+    const std::span<const uint8_t> image = data.image(i);
+    size_t wrong = 0;
+    for (size_t p = 0; p < 1024; ++p)
+      for (size_t c = 0; c < 3; ++c)
+        wrong += image[p * 3 + c] != static_cast<uint8_t>((c * 1024 + p) * 5 + c + record);
+    CHECK(wrong == 0);
+  }
+  std::filesystem::remove(inner / "data_batch_4.bin");
+  CHECK_THAT(error_of([&] { load_dataset("cifar10", inner, Split::kTrain); }),
+             Contains("data_batch_4.bin") && Contains("No such file"));
+}
+
+TEST_CASE("broken CIFAR-10 files are refused by one sentence", "[data]") {
+  const TempFolder folder;
+  const auto file = folder / "test_batch.bin";
+  const auto error = [&] {
+    return error_of([&] { load_dataset("cifar10", folder.path(), Split::kTest); });
+  };
+  CHECK_THAT(error(), Contains("neither") && Contains("test_batch.bin"));
+  Bytes bytes = cifar_batch(0);
+  spit(file, bytes);
+  CHECK(load_dataset("cifar10", folder.path(), Split::kTest).count == 10000);
+  bytes[4321 * kCifarRecord] = 10;
+  spit(file, bytes);
+  CHECK_THAT(error(), Contains("test_batch.bin") && Contains("image 4321 has label 10"));
+  for (const size_t size : {size_t{0}, size_t{1}, 5000 * kCifarRecord, bytes.size() - 1}) {
+    std::filesystem::resize_file(file, size);
+    CHECK_THAT(error(), Contains("test_batch.bin") && Contains("truncated"));
+  }
+  std::filesystem::resize_file(file, bytes.size() + 1);
+  CHECK_THAT(error(), Contains("test_batch.bin") && Contains("too long"));
+  std::filesystem::resize_file(file, 100 * bytes.size());
+  CHECK_THAT(error(), Contains("test_batch.bin") && Contains("at most"));
+}
+
+TEST_CASE("an unknown data set names the known ones, nearest first", "[data]") {
+  const TempFolder folder;
+  const auto error = [&](const char* name) {
+    return error_of([&] { load_dataset(name, folder.path(), Split::kTrain); });
+  };
+  CHECK_THAT(error("cifar-10"), Contains("'cifar-10'; known are cifar10, "));
+  CHECK_THAT(error("minst"), Contains("known are mnist, "));
+  CHECK_THAT(error("fashion_mnist"), Contains("known are fashion-mnist, "));
+}
+
+TEST_CASE("the hold-out split is disjoint, complete and keyed by the seed alone", "[data]") {
+  const HoldOut split = split_hold_out(1000, 100, 7);
+  CHECK(split.held_out.size() == 100);
+  CHECK(std::is_sorted(split.training.begin(), split.training.end()));
+  CHECK(std::is_sorted(split.held_out.begin(), split.held_out.end()));
+  std::set<int64_t> all(split.training.begin(), split.training.end());
+  all.insert(split.held_out.begin(), split.held_out.end());
+  CHECK(all.size() == 1000);
+  CHECK((*all.begin() == 0 && *all.rbegin() == 999));
+
+  CHECK(split_hold_out(1000, 100, 7).held_out == split.held_out);
+  CHECK(split_hold_out(1000, 100, 8).held_out != split.held_out);
+  const HoldOut larger = split_hold_out(1000, 300, 7);
+  CHECK(std::includes(larger.held_out.begin(), larger.held_out.end(), split.held_out.begin(),
+                      split.held_out.end()));
+  CHECK(split_hold_out(5, 0, 7).training == iota(5));
+  for (const int64_t held_out : {-1, 5, 6})
+    CHECK_THAT(error_of([&] { split_hold_out(5, held_out, 7); }), Contains("from 0 to 4"));
+
+  // Each of 10 samples is among 3 held out with probability 0.3: 3000 of 10000 seeds, +- 5 sigma.
+  std::array<int, 10> times{};
+  for (uint64_t seed = 0; seed < 10000; ++seed)
+    for (const int64_t sample : split_hold_out(10, 3, seed).held_out)
+      ++times[static_cast<size_t>(sample)];
+  for (const int count : times) CHECK(std::abs(count - 3000) < 5 * 46);
+}
+
+TEST_CASE("an epoch's order is a uniform permutation keyed by seed and epoch", "[data]") {
+  const std::vector<int64_t> indices{4, 8, 15, 16, 23, 42};
+  std::vector<int64_t> order = epoch_order(indices, 1, 0);
+  CHECK(order == epoch_order(indices, 1, 0));
+  const std::vector<int64_t> hundred = iota(100);
+  CHECK(epoch_order(hundred, 1, 0) != epoch_order(hundred, 1, 1));
+  CHECK(epoch_order(hundred, 1, 0) != epoch_order(hundred, 2, 0));
+  CHECK(epoch_order(hundred, 1, 0) != hundred);
+  std::sort(order.begin(), order.end());
+  CHECK(order == indices);
+  CHECK(epoch_order({}, 1, 0).empty());
+
+  // 24 permutations of 4, 24000 epochs: 1000 each, +- 5 sigma.
+  std::map<std::vector<int64_t>, int> times;
+  const std::vector<int64_t> four = iota(4);
+  for (uint32_t epoch = 0; epoch < 24000; ++epoch) ++times[epoch_order(four, 3, epoch)];
+  CHECK(times.size() == 24);
+  for (const auto& [permutation, count] : times) CHECK(std::abs(count - 1000) < 5 * 31);
+}
+
+TEST_CASE("the loader gives what a synchronous gather gives", "[data]") {
+  const Dataset data = numbered_dataset(53);
+  const std::vector<int64_t> indices = split_hold_out(53, 10, 5).training;
+  Loader loader(data, indices, {.batch_size = 8, .seed = 5});
+  CHECK(loader.batches_per_epoch() == 6);
+  Batch batch, expected;  // the same Batch throughout: recycled buffers must not show
+  for (const uint32_t epoch : {0u, 1u, 7u}) {
+    const std::vector<int64_t> order = epoch_order(indices, 5, epoch);
+    loader.start_epoch(epoch);
+    for (size_t begin = 0; begin < order.size(); begin += 8) {
+      const size_t size = std::min<size_t>(8, order.size() - begin);
+      gather_batch(data, std::span(order).subspan(begin, size), expected);
+      REQUIRE(loader.next(batch));
+      CHECK(batch.samples == expected.samples);
+      CHECK(batch.labels == expected.labels);
+      CHECK(batch.pixels == expected.pixels);
+      for (size_t i = 0; i < size; ++i) {
+        CHECK(batch.pixels[i * 6 + 5] == static_cast<uint8_t>(batch.samples[i] * 6 + 5));
+        CHECK(batch.labels[i] == batch.samples[i] % 10);
+      }
+    }
+    CHECK_FALSE(loader.next(batch));
+    CHECK_FALSE(loader.next(batch));
+  }
+}
+
+TEST_CASE("the loader's order does not depend on the batch size", "[data]") {
+  const Dataset data = numbered_dataset(100);
+  const std::vector<int64_t> expected = epoch_order(iota(100), 9, 4);
+  for (const int64_t batch_size : {int64_t{1}, int64_t{7}, int64_t{100}, INT64_MAX}) {
+    Loader loader(data, iota(100), {.batch_size = batch_size, .seed = 9});
+    CHECK(samples_of_epoch(loader, 4) == expected);
+  }
+  Loader dropping(data, iota(100), {.batch_size = 7, .seed = 9, .drop_last = true});
+  CHECK(dropping.batches_per_epoch() == 14);
+  CHECK(dropping.samples_per_epoch() == 98);
+  CHECK(samples_of_epoch(dropping, 4) ==
+        std::vector<int64_t>(expected.begin(), expected.begin() + 98));
+  Loader unshuffled(data, {5, 3, 99}, {.batch_size = 2, .shuffle = false});
+  CHECK(samples_of_epoch(unshuffled, 4) == std::vector<int64_t>{5, 3, 99});
+}
+
+TEST_CASE("the loader stops cleanly wherever it is left", "[data]") {
+  const Dataset data = numbered_dataset(100);
+  Batch batch;
+  for (int taken = 0; taken < 12; ++taken) {
+    Loader loader(data, iota(100), {.batch_size = 9, .seed = 2});
+    loader.start_epoch(0);
+    for (int i = 0; i < taken; ++i) REQUIRE(loader.next(batch));
+    if (taken % 2 == 0) continue;  // destroyed with a full queue
+    loader.start_epoch(1);         // or sent on: nothing of epoch 0 may be left
+    REQUIRE(loader.next(batch));
+    const std::vector<int64_t> order = epoch_order(iota(100), 2, 1);
+    CHECK(batch.samples == std::vector<int64_t>(order.begin(), order.begin() + 9));
+  }
+  const Loader never_started(data, iota(100), {});
+}
+
+TEST_CASE("the loader passes errors on", "[data]") {
+  Dataset data = numbered_dataset(20);
+  Batch batch;
+  Loader loader(data, iota(20), {.batch_size = 4, .shuffle = false});
+  CHECK_THAT(error_of([&] { loader.next(batch); }), Contains("start_epoch()"));
+  data.count = 10;  // makes the gathering thread fail at sample 10, in the third batch
+  loader.start_epoch(0);
+  CHECK(loader.next(batch));
+  CHECK(loader.next(batch));
+  for (int repeat = 0; repeat < 2; ++repeat)
+    CHECK_THAT(error_of([&] { loader.next(batch); }), Contains("image 10"));
+  data.count = 20;
+  loader.start_epoch(1);
+  CHECK(loader.next(batch));
+
+  const auto error = [&](std::vector<int64_t> indices, LoaderOptions options) {
+    return error_of([&] { const Loader broken(data, indices, options); });
+  };
+  CHECK_THAT(error({0, 20}, {}), Contains("samples 0 to 20"));
+  CHECK_THAT(error({-1}, {}), Contains("samples -1"));
+  CHECK_THAT(error({}, {}), Contains("no samples"));
+  CHECK_THAT(error({1}, {.batch_size = 0}), Contains("batch size is 0"));
+  CHECK_THAT(error({1, 2}, {.batch_size = 3, .drop_last = true}), Contains("do not fill"));
+}
