@@ -1,0 +1,118 @@
+// Elementwise functors of the network body: activation, per-channel scale and shift, addition; and
+// their launches. Views of one call share shape and layout; y may be x. `beta` 0 overwrites dx, 1
+// adds to it (residual branches).
+#pragma once
+
+#include "kernels/exec.h"
+#include "kernels/slots.h"
+
+namespace ringfort {
+
+struct ScaleShift {
+  template <class S>
+  HD S operator()(S x, S scale, S shift) const {
+    return x * scale + shift;
+  }
+};
+
+// {relu(scale x + shift), 1 where it is positive}
+struct ScaleShiftRelu {
+  template <class S>
+  HD Results<S, 2> operator()(S x, S scale, S shift) const {
+    const S z = x * scale + shift;
+    const bool on = z > S(0);
+    return {{on ? z : S(0), S(on)}};
+  }
+};
+
+// {relu(x), 1 where it is positive}
+struct Relu {
+  template <class S>
+  HD Results<S, 2> operator()(S x) const {
+    const bool on = x > S(0);
+    return {{on ? x : S(0), S(on)}};
+  }
+};
+
+struct IsPositive {
+  template <class S>
+  HD S operator()(S x) const {
+    return S(x > S(0));
+  }
+};
+
+struct Add {
+  template <class S>
+  HD S operator()(S a, S b) const {
+    return a + b;
+  }
+};
+
+struct Copy {
+  template <class S>
+  HD S operator()(S x) const {
+    return x;
+  }
+};
+
+// dx of y = mask ? scale x + shift : 0, without and with what dx already holds
+struct MaskScaleBackward {
+  template <class S>
+  HD S operator()(S dy, S mask, S scale) const {
+    return mask != S(0) ? dy * scale : S(0);
+  }
+  template <class S>
+  HD S operator()(S dy, S mask, S dx, S scale) const {
+    return mask != S(0) ? dx + dy * scale : dx;
+  }
+};
+
+struct MaskBackward {
+  template <class S>
+  HD S operator()(S dy, S mask) const {
+    return mask != S(0) ? dy : S(0);
+  }
+  template <class S>
+  HD S operator()(S dy, S mask, S dx) const {
+    return mask != S(0) ? dx + dy : dx;
+  }
+};
+
+struct ScaleBackward {
+  template <class S>
+  HD S operator()(S dy, S scale) const {
+    return dy * scale;
+  }
+  template <class S>
+  HD S operator()(S dy, S dx, S scale) const {
+    return dx + dy * scale;
+  }
+};
+
+// y = scale x + shift; scale, shift: C values each.
+void scale_shift(Exec& exec, View y, View x, View scale, View shift);
+void scale_backward(Exec& exec, View dx, View dy, View scale, float beta);
+
+// y = relu(scale x + shift); mask (kBit) keeps where it is positive, all that the backward needs.
+void scale_shift_relu(Exec& exec, View y, View mask, View x, View scale, View shift);
+void scale_relu_backward(Exec& exec, View dx, View dy, View mask, View scale, float beta);
+
+// y = relu(x), mask as above.
+void relu(Exec& exec, View y, View mask, View x);
+// The mask of a y that a convolution's epilogue has already rectified.
+void relu_mask(Exec& exec, View mask, View y);
+void relu_backward(Exec& exec, View dx, View dy, View mask, float beta);
+
+// db = beta db + sum of dy over samples and pixels; db: C values.
+void bias_gradient(Exec& exec, View db, View dy, float beta);
+
+// total = part + beta total, for gradients whose kernel can only overwrite.
+void accumulate(Exec& exec, View total, View part, float beta);
+
+void add(Exec& exec, View y, View a, View b);
+// Same elements, other dtype.
+void convert(Exec& exec, View y, View x);
+// Same elements and dtype family, other layout.
+void reorder(Exec& exec, View y, View x);
+
+}  // namespace ringfort

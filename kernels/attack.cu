@@ -1,0 +1,58 @@
+#include "kernels/attack.h"
+
+#include "kernels/map.h"
+#include "kernels/rows.h"
+
+namespace ringfort {
+namespace {
+
+// Runs body(S{}) for float32 or float64 views; attacks know no other dtype.
+template <class Body>
+void with_attack_scalar(const char* name, std::initializer_list<View> views, Body&& body) {
+  const View& first = *views.begin();
+  for (const View& view : views)
+    require(view.dtype == first.dtype && view.shape == first.shape &&
+                view.layout == Layout::kChannelsLast,
+            "{}: all views must be channels last, of one dtype and of shape {}", name,
+            to_string(first.shape));
+  if (first.dtype == Dtype::kFloat64)
+    body(double{});
+  else if (first.dtype == Dtype::kFloat32)
+    body(float{});
+  else
+    fail("{}: pixels must be float32 or float64, got {}", name, to_string(first.dtype));
+}
+
+}  // namespace
+
+void linf_start(Exec& exec, View x_adv, View x_nat, const LinfProjection& project, RandomKey key,
+                const int64_t* samples) {
+  map_random(exec, LinfStart{project}, key, samples, x_adv, {x_nat});
+}
+
+void linf_step(Exec& exec, View x_adv, View grad, View x_nat, const LinfStep& step) {
+  map(exec, step, {x_adv}, {x_adv, grad, x_nat});
+}
+
+void l2_start(Exec& exec, View x_adv, View x_nat, float eps, float lower, float upper,
+              RandomKey key, const int64_t* samples) {
+  with_attack_scalar("l2_start", {x_adv, x_nat}, [&]<class S>(S) {
+    const int64_t length = x_nat.shape.per_sample();
+    map_random(exec, NormalNoise{}, key, samples, x_adv, {x_nat});
+    for_each_row(
+        exec, x_nat.shape.n, length,
+        L2StartRow<S>{x_adv.as<S>(), x_nat.as<const S>(), samples, length, key, eps, lower, upper});
+  });
+}
+
+void l2_step(Exec& exec, View x_adv, View grad, View x_nat, float alpha, float eps, float lower,
+             float upper) {
+  with_attack_scalar("l2_step", {x_adv, grad, x_nat}, [&]<class S>(S) {
+    const int64_t length = x_nat.shape.per_sample();
+    for_each_row(exec, x_nat.shape.n, length,
+                 L2StepRow<S>{x_adv.as<S>(), grad.as<const S>(), x_nat.as<const S>(), length, alpha,
+                              eps, lower, upper});
+  });
+}
+
+}  // namespace ringfort

@@ -1,0 +1,47 @@
+#include "kernels/augment.h"
+
+#include "kernels/rows.h"
+
+namespace ringfort {
+namespace {
+
+// One image row per call.
+struct CropRow {
+  float* x;
+  const uint8_t* bytes;
+  const int64_t* samples;
+  int64_t height, width, channels;
+  PadCropFlip augment;
+
+  HD void operator()(int64_t row) const {
+    const int64_t n = row / height, h = row % height;
+    const PadCropFlip::Choice choice = augment.choose(samples[n]);
+    const int64_t from_h = h + choice.dy;
+    float* to = x + row * width * channels;
+    for (int64_t w = 0; w < width; ++w) {
+      const int64_t from_w = (choice.mirrored ? width - 1 - w : w) + choice.dx;
+      const bool inside = from_h >= 0 && from_h < height && from_w >= 0 && from_w < width;
+      for (int64_t c = 0; c < channels; ++c)
+        to[w * channels + c] =
+            inside ? static_cast<float>(
+                         bytes[((n * height + from_h) * width + from_w) * channels + c]) /
+                         255.0f
+                   : 0.0f;
+    }
+  }
+};
+
+}  // namespace
+
+void pad_crop_flip(Exec& exec, View x, View bytes, const int64_t* samples,
+                   const PadCropFlip& augment) {
+  require(x.dtype == Dtype::kFloat32 && bytes.dtype == Dtype::kUint8 && x.shape == bytes.shape,
+          "pad_crop_flip: needs uint8 {} and float32 views of one shape", to_string(bytes.shape));
+  require(augment.pad >= 0 && augment.pad < 1024, "pad_crop_flip: pad must be in [0, 1024), got {}",
+          augment.pad);
+  const Shape s = x.shape;
+  for_each(exec, s.n * s.h, s.w * s.c,
+           CropRow{x.as<float>(), bytes.as<const uint8_t>(), samples, s.h, s.w, s.c, augment});
+}
+
+}  // namespace ringfort

@@ -1,0 +1,35 @@
+// From stored bytes to pixels in [0, 1]: /255, and optionally a random crop of the zero-padded
+// image and a horizontal flip. What happens to a sample depends on (seed, epoch, its index in the
+// data set) alone.
+#pragma once
+
+#include "kernels/exec.h"
+#include "kernels/philox.h"
+
+namespace ringfort {
+
+struct PadCropFlip {
+  int pad = 0;        // zeros on each side before cropping back to the original size; 0: no crop
+  bool flip = false;  // mirror with probability 1/2
+  RandomKey key;
+
+  struct Choice {
+    int64_t dy, dx;  // where the crop starts, relative to the unpadded image: [-pad, pad]
+    bool mirrored;
+  };
+  HD Choice choose(int64_t sample) const {
+    const Philox4 random = key.words(static_cast<uint64_t>(sample), 0);
+    const uint64_t positions = 2 * static_cast<uint64_t>(pad) + 1;
+    // multiply-shift: the bias of 2^-32 per position is far below what any training could see
+    const auto position = [&](uint32_t word) {
+      return static_cast<int64_t>(word * positions >> 32) - pad;
+    };
+    return {position(random.word[0]), position(random.word[1]), flip && (random.word[2] & 1u) != 0};
+  }
+};
+
+// x (N, H, W, C) float32, channels last, from bytes (N, H, W, C). samples: data-set indices.
+void pad_crop_flip(Exec& exec, View x, View bytes, const int64_t* samples,
+                   const PadCropFlip& augment);
+
+}  // namespace ringfort

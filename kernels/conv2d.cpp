@@ -1,0 +1,102 @@
+#include "kernels/conv2d.h"
+
+#include <cstring>
+
+#include "kernels/conv2d_cuda.h"
+#include "kernels/conv2d_onednn.h"
+#include "kernels/conv2d_reference.h"
+
+namespace ringfort {
+namespace {
+
+void check_view(const View& view, const char* function, const char* name) {
+  require(view.dtype == Dtype::kFloat32 || view.dtype == Dtype::kBFloat16 || view.dtype == Dtype::kFloat64,
+          "{}: no implementation for {} ({})", function, to_string(view.dtype), name);
+  require(view.layout == Layout::kChannelsLast || view.shape.c % 16 == 0,
+          "{}: {} {} is in blocks of 16 channels, but its channels are no multiple of 16", function, name,
+          to_string(view.shape));
+}
+
+// x (N, H, W, I), w (O, kH, kW, I), y (N, H', W', O): one geometry serves all three functions.
+void check_shapes(const char* function, const View& x, const View& w, const View& y, ConvOptions options) {
+  check_view(x, function, "input");
+  check_view(y, function, "output");
+  require(w.layout == Layout::kChannelsLast, "{}: a filter must be (O, kH, kW, I) in this order", function);
+  const Shape expected = conv2d_shape(x.shape, w.shape, options);
+  require(y.shape == expected, "{}: input {} and filter {} with stride {} and padding {} make {}, not {}", function,
+          to_string(x.shape), to_string(w.shape), options.stride, options.pad, to_string(expected),
+          to_string(y.shape));
+}
+
+// `in` is read with the filter; `out` is written: of the same type, or float32 from bfloat16.
+void check_dtypes(const char* function, const View& in, const View& w, const View& out) {
+  require(in.dtype == w.dtype, "{}: the input is {}, the filter {}; both must be the same", function,
+          to_string(in.dtype), to_string(w.dtype));
+  require(out.dtype == in.dtype || (in.dtype == Dtype::kBFloat16 && out.dtype == Dtype::kFloat32),
+          "{}: no implementation from {} to {}", function, to_string(in.dtype), to_string(out.dtype));
+}
+
+void check_bias(const View* bias, const View& x, const View& w) {
+  if (!bias) return;
+  const Dtype expected = x.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
+  require(bias->count() == w.shape.n, "conv2d_forward: {} biases for {} output channels", bias->count(), w.shape.n);
+  require(bias->dtype == expected, "conv2d_forward: the bias is {}, it must be {}", to_string(bias->dtype),
+          to_string(expected));
+}
+
+}  // namespace
+
+Shape conv2d_shape(const Shape& x, const Shape& filter, ConvOptions options) {
+  require(options.stride >= 1 && options.pad >= 0, "conv2d: stride {} and padding {}; they must be >= 1 and >= 0",
+          options.stride, options.pad);
+  require(x.c == filter.c, "conv2d: input {} has {} channels, filter {} expects {}", to_string(x), x.c,
+          to_string(filter), filter.c);
+  require(x.c > 0 && filter.n > 0 && filter.h > 0 && filter.w > 0, "conv2d: filter {} is empty", to_string(filter));
+  const int64_t height = x.h + 2 * options.pad - filter.h, width = x.w + 2 * options.pad - filter.w;
+  require(height >= 0 && width >= 0, "conv2d: filter {} is larger than input {} with padding {}", to_string(filter),
+          to_string(x), options.pad);
+  return {x.n, height / options.stride + 1, width / options.stride + 1, filter.n};
+}
+
+void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOptions options, ConvEpilogue epilogue) {
+  check_shapes("conv2d_forward", x, filter.w, y, options);
+  check_dtypes("conv2d_forward", x, filter.w, y);
+  check_bias(epilogue.bias, x, filter.w);
+  if (y.count() == 0) return;
+  if (exec.device().kind == DeviceKind::kCuda)
+    conv2d_forward_cuda(exec, y, x, filter, options, epilogue);
+  else if (x.dtype == Dtype::kFloat64)
+    conv2d_forward_reference<double>(exec, y, x, filter.w, options, epilogue);
+  else
+    conv2d_forward_onednn(exec, y, x, filter, options, epilogue);
+}
+
+void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
+  check_shapes("conv2d_dgrad", dx, filter.w, dy, options);
+  check_dtypes("conv2d_dgrad", dy, filter.w, dx);
+  if (dx.count() == 0) return;
+  if (exec.device().kind == DeviceKind::kCuda)
+    conv2d_dgrad_cuda(exec, dx, dy, filter, options);
+  else if (dx.dtype == Dtype::kFloat64)
+    conv2d_dgrad_reference<double>(exec, dx, dy, filter.w, options);
+  else
+    conv2d_dgrad_onednn(exec, dx, dy, filter, options);
+}
+
+void conv2d_wgrad(Exec& exec, View dw, View x, View dy, ConvOptions options, float beta) {
+  check_shapes("conv2d_wgrad", x, dw, dy, options);
+  check_dtypes("conv2d_wgrad", x, dy, dw);
+  require(x.dtype == Dtype::kFloat64 || dw.dtype == Dtype::kFloat32,
+          "conv2d_wgrad: the filter's gradient is {}, it must be float32", to_string(dw.dtype));
+  require(beta == 0 || beta == 1, "conv2d_wgrad: beta is {}; it must be 0 or 1", beta);
+  if (exec.device().kind == DeviceKind::kCuda)
+    conv2d_wgrad_cuda(exec, dw, x, dy, options, beta != 0);
+  else if (x.dtype == Dtype::kFloat64)
+    conv2d_wgrad_reference<double>(exec, dw, x, dy, options, beta);
+  else if (dy.count() > 0)
+    conv2d_wgrad_onednn(exec, dw, x, dy, options, beta != 0);
+  else if (beta == 0)
+    std::memset(dw.data, 0, static_cast<size_t>(dw.bytes()));
+}
+
+}  // namespace ringfort

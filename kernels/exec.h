@@ -1,0 +1,56 @@
+// Exec: where work runs. Device, number of threads, scratch memory and the cached plans of the
+// libraries: all that a kernel needs beside its views. Passed, never global. One Exec serves one
+// thread of control at a time.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/view.h"
+
+namespace ringfort {
+
+enum class DeviceKind { kCpu, kCuda };
+
+struct Device {
+  DeviceKind kind = DeviceKind::kCpu;
+  int index = 0;
+  friend bool operator==(const Device&, const Device&) = default;
+};
+
+class PlanCache;  // kernels/plans.h: which implementation is the fastest for a shape, measured once
+class OneDnn;     // kernels/onednn.h: engine, stream, primitives
+
+class Exec {
+ public:
+  // threads: 0 takes all cores. plan_file: where chosen plans are kept between runs; "" keeps them
+  // in memory only. Errors: a device this build has no backend for.
+  explicit Exec(Device device = {}, int threads = 0, const std::string& plan_file = "");
+  ~Exec();
+  Exec(const Exec&) = delete;
+  Exec& operator=(const Exec&) = delete;
+
+  Device device() const { return device_; }
+  int threads() const { return threads_; }
+  PlanCache& plans() { return *plans_; }
+  OneDnn& onednn() { return *onednn_; }
+
+  // Scratch of at least `bytes`, 64-byte aligned, valid until the next call. It grows while a
+  // program warms up and stays the same afterwards; kernels allocate nothing else.
+  void* scratch(int64_t bytes);
+
+ private:
+  Device device_;
+  int threads_;
+  std::unique_ptr<PlanCache> plans_;
+  std::unique_ptr<OneDnn> onednn_;
+  struct FreeAligned {
+    void operator()(void* memory) const;
+  };
+  std::unique_ptr<void, FreeAligned> scratch_;
+  int64_t scratch_bytes_ = 0;
+};
+
+}  // namespace ringfort

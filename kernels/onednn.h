@@ -1,0 +1,118 @@
+// OneDnn: engine and stream of oneDNN, the library behind convolutions and matrix products on a CPU, and a place
+// where the files that use it keep their primitives. Sequence: a few primitives run one after another on memory that
+// is named when they run, so that everything is created once per shape and nothing is allocated afterwards.
+#pragma once
+
+#include <array>
+#include <dnnl.hpp>
+#include <memory>
+#include <string>
+#include <typeindex>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "kernels/view.h"
+
+namespace ringfort {
+
+bool cpu_has_bfloat16();       // multiplies bfloat16 in hardware (AVX512_BF16 or AMX); elsewhere oneDNN emulates it
+std::string cpu_name();        // "AMD EPYC 9R14"
+std::string onednn_version();  // "oneDNN 2.6.3"
+
+class OneDnn {
+ public:
+  OneDnn() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {}
+
+  const dnnl::engine& engine() const { return engine_; }
+  dnnl::stream& stream() { return stream_; }
+
+  // The one object of type T that lives as long as this library handle: a file's cache of primitives.
+  template <class T>
+  T& cache() {
+    std::shared_ptr<void>& slot = caches_[typeid(T)];
+    if (!slot) slot = std::make_shared<T>();
+    return *static_cast<T*>(slot.get());
+  }
+
+ private:
+  dnnl::engine engine_;
+  dnnl::stream stream_;
+  std::unordered_map<std::type_index, std::shared_ptr<void>> caches_;
+};
+
+dnnl::memory::data_type onednn_type(Dtype dtype);  // float32 and bfloat16 only
+
+// Runs `call`; what oneDNN refuses becomes an Error that names `what`.
+template <class Call>
+auto with_onednn(const std::string& what, Call call) {
+  try {
+    return call();
+  } catch (const dnnl::error& error) {
+    fail("{}: oneDNN says '{}'", what, error.message);
+  }
+}
+
+// Where a memory of a sequence lies when it runs.
+enum class Base : uint8_t { kFirst, kSecond, kOutput, kBias, kScratch };
+using Bases = std::array<void*, 5>;  // indexed by Base
+
+class Sequence {
+ public:
+  explicit Sequence(const dnnl::engine& engine) : engine_(engine) {}
+
+  dnnl::memory at(Base base, const dnnl::memory::desc& desc);  // a buffer of the caller
+  dnnl::memory scratch(const dnnl::memory::desc& desc);        // room of its own in the scratch
+
+  // Adds a primitive created with attributes from sequence_attributes().
+  void add(const dnnl::primitive& primitive, const dnnl::primitive_desc_base& description,
+           std::unordered_map<int, dnnl::memory> arguments);
+  // Adds a copy into another format: to = from, or to += from.
+  void add_reorder(const dnnl::memory& from, const dnnl::memory& to, bool accumulate = false);
+
+  int64_t scratch_bytes() const { return scratch_bytes_; }
+  bool empty() const { return steps_.empty(); }
+
+  // REQUIRES: every base in use is set; kScratch is 64-byte aligned and scratch_bytes() long.
+  void run(dnnl::stream& stream, const Bases& bases);
+
+ private:
+  struct Binding {
+    dnnl::memory memory;
+    Base base;
+    int64_t offset;
+  };
+  struct Step {
+    dnnl::primitive primitive;
+    std::unordered_map<int, dnnl::memory> arguments;
+  };
+
+  dnnl::engine engine_;
+  std::vector<Binding> bindings_;
+  std::vector<Step> steps_;
+  int64_t scratch_bytes_ = 0;
+};
+
+// Attributes that take the scratchpad from the caller.
+dnnl::primitive_attr sequence_attributes();
+// The same, and on the way out: + what the output holds, then ReLU.
+dnnl::primitive_attr epilogue_attributes(bool accumulate, bool relu);
+
+// Hash of a look-up key made of integers.
+struct ArrayHash {
+  template <size_t kSize>
+  size_t operator()(const std::array<int64_t, kSize>& values) const {
+    uint64_t hash = 0;
+    for (const int64_t value : values) {  // splitmix64 of each value, chained
+      hash += static_cast<uint64_t>(value) + 0x9E3779B97F4A7C15u;
+      hash = (hash ^ (hash >> 30)) * 0xBF58476D1CE4E5B9u;
+      hash = (hash ^ (hash >> 27)) * 0x94D049BB133111EBu;
+      hash ^= hash >> 31;
+    }
+    return hash;
+  }
+};
+
+constexpr int64_t aligned64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+}  // namespace ringfort

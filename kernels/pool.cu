@@ -1,0 +1,145 @@
+#include "kernels/pool.h"
+
+#include "kernels/indexing.h"
+#include "kernels/rows.h"
+
+namespace ringfort {
+namespace {
+
+using detail::load_element;
+using detail::store_element;
+
+// One call of the functors below serves one pixel of the written tensor, all channels.
+struct Pixel {
+  int64_t n, h, w;
+  HD Pixel(int64_t index, const Shape& shape)
+      : n(index / (shape.h * shape.w)), h(index / shape.w % shape.h), w(index % shape.w) {}
+};
+
+HD inline double read(const View& view, int64_t n, int64_t h, int64_t w, int64_t c) {
+  return load_element<double>(view, element_offset(view, n, h * view.shape.w + w, c));
+}
+
+struct AvgForward {
+  View y, x;
+  int64_t size_h, size_w, stride;
+  HD void operator()(int64_t index) const {
+    const Pixel at(index, y.shape);
+    for (int64_t c = 0; c < y.shape.c; ++c) {
+      double sum = 0;
+      for (int64_t i = 0; i < size_h; ++i)
+        for (int64_t j = 0; j < size_w; ++j)
+          sum += read(x, at.n, at.h * stride + i, at.w * stride + j, c);
+      store_element(y, element_offset(y, at.n, at.h * y.shape.w + at.w, c),
+                    sum / static_cast<double>(size_h * size_w));
+    }
+  }
+};
+
+// Output rows (or columns) whose window covers input coordinate `at`: [first, last].
+struct Cover {
+  int64_t first, last;
+  HD Cover(int64_t at, int64_t size, int64_t stride, int64_t outputs)
+      : first(at < size ? 0 : (at - size) / stride + 1), last(at / stride) {
+    if (last >= outputs) last = outputs - 1;
+  }
+};
+
+struct AvgBackward {
+  View dx, dy;
+  int64_t size_h, size_w, stride;
+  HD void operator()(int64_t index) const {
+    const Pixel at(index, dx.shape);
+    const Cover rows(at.h, size_h, stride, dy.shape.h), columns(at.w, size_w, stride, dy.shape.w);
+    for (int64_t c = 0; c < dx.shape.c; ++c) {
+      double sum = 0;
+      for (int64_t h = rows.first; h <= rows.last; ++h)
+        for (int64_t w = columns.first; w <= columns.last; ++w) sum += read(dy, at.n, h, w, c);
+      store_element(dx, element_offset(dx, at.n, at.h * dx.shape.w + at.w, c),
+                    sum / static_cast<double>(size_h * size_w));
+    }
+  }
+};
+
+struct MaxForward {
+  View y, argmax, x;
+  int64_t size, stride;
+  HD void operator()(int64_t index) const {
+    const Pixel at(index, y.shape);
+    for (int64_t c = 0; c < y.shape.c; ++c) {
+      double best = read(x, at.n, at.h * stride, at.w * stride, c);
+      int64_t where = 0;
+      for (int64_t k = 1; k < size * size; ++k) {
+        const double value = read(x, at.n, at.h * stride + k / size, at.w * stride + k % size, c);
+        if (value > best) best = value, where = k;
+      }
+      const int64_t to = element_offset(y, at.n, at.h * y.shape.w + at.w, c);
+      store_element(y, to, best);
+      argmax.as<uint8_t>()[to] = static_cast<uint8_t>(where);
+    }
+  }
+};
+
+struct MaxBackward {
+  View dx, dy, argmax;
+  int64_t size, stride;
+  HD void operator()(int64_t index) const {
+    const Pixel at(index, dx.shape);
+    const Cover rows(at.h, size, stride, dy.shape.h), columns(at.w, size, stride, dy.shape.w);
+    for (int64_t c = 0; c < dx.shape.c; ++c) {
+      double sum = 0;
+      for (int64_t h = rows.first; h <= rows.last; ++h)
+        for (int64_t w = columns.first; w <= columns.last; ++w) {
+          const int64_t from = element_offset(dy, at.n, h * dy.shape.w + w, c);
+          const int64_t here = (at.h - h * stride) * size + (at.w - w * stride);
+          if (argmax.as<const uint8_t>()[from] == here) sum += load_element<double>(dy, from);
+        }
+      store_element(dx, element_offset(dx, at.n, at.h * dx.shape.w + at.w, c), sum);
+    }
+  }
+};
+
+}  // namespace
+
+Shape pool_shape(const Shape& x, PoolWindow window) {
+  require(window.size >= 1 && window.stride >= 1 && window.size <= x.h && window.size <= x.w,
+          "pooling: a window of {0} x {0} with stride {1} does not fit into {2}", window.size,
+          window.stride, to_string(x));
+  return {x.n, (x.h - window.size) / window.stride + 1, (x.w - window.size) / window.stride + 1,
+          x.c};
+}
+
+void avg_pool_forward(Exec& exec, View y, View x, PoolWindow window) {
+  require(y.shape == pool_shape(x.shape, window), "avg_pool: y is {}, expected {}",
+          to_string(y.shape), to_string(pool_shape(x.shape, window)));
+  for_each(exec, y.shape.pixels(), y.shape.c,
+           AvgForward{y, x, window.size, window.size, window.stride});
+}
+
+void avg_pool_backward(Exec& exec, View dx, View dy, PoolWindow window) {
+  for_each(exec, dx.shape.pixels(), dx.shape.c,
+           AvgBackward{dx, dy, window.size, window.size, window.stride});
+}
+
+void max_pool_forward(Exec& exec, View y, View argmax, View x, PoolWindow window) {
+  require(y.shape == pool_shape(x.shape, window), "max_pool: y is {}, expected {}",
+          to_string(y.shape), to_string(pool_shape(x.shape, window)));
+  require(window.size <= 15, "max_pool: windows above 15 x 15 are not supported, got {}",
+          window.size);
+  for_each(exec, y.shape.pixels(), y.shape.c, MaxForward{y, argmax, x, window.size, window.stride});
+}
+
+void max_pool_backward(Exec& exec, View dx, View dy, View argmax, PoolWindow window) {
+  for_each(exec, dx.shape.pixels(), dx.shape.c,
+           MaxBackward{dx, dy, argmax, window.size, window.stride});
+}
+
+void global_avg_pool_forward(Exec& exec, View y, View x) {
+  for_each(exec, y.shape.pixels(), x.shape.per_sample(), AvgForward{y, x, x.shape.h, x.shape.w, 1});
+}
+
+void global_avg_pool_backward(Exec& exec, View dx, View dy) {
+  for_each(exec, dx.shape.pixels(), dx.shape.c, AvgBackward{dx, dy, dx.shape.h, dx.shape.w, 1});
+}
+
+}  // namespace ringfort

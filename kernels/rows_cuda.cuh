@@ -1,0 +1,79 @@
+// for_each and for_each_row on CUDA: a thread per index, a block per row. CudaRow is CpuRow's
+// counterpart: the threads of the block share the row, and every reduction is a fixed tree whose
+// result all of them get.
+#pragma once
+
+#include "kernels/launch_cuda.cuh"
+
+namespace ringfort::cuda {
+
+// All threads of the block must make the same calls in the same order.
+class CudaRow {
+ public:
+  template <class Body>
+  __device__ void each(int64_t n, const Body& body) const {
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) body(i);
+    __syncthreads();
+  }
+  template <class S, class Value>
+  __device__ S sum(int64_t n, const Value& value) const {
+    S own(0);
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) own += value(i);
+    return block_combine(own, [](S a, S b) { return a + b; });
+  }
+  template <class S, class Value>
+  __device__ S max(int64_t n, const Value& value) const {
+    S own = value(0);
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+      const S next = value(i);
+      if (own < next) own = next;
+    }
+    return block_combine(own, [](S a, S b) { return a < b ? b : a; });
+  }
+  template <class S, class Value>
+  __device__ int64_t argmax(int64_t n, const Value& value) const {
+    Best<S> own{value(0), 0};
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) {
+      const S next = value(i);
+      if (own.value < next) own = {next, i};
+    }
+    return block_combine(own,
+                         [](Best<S> a, Best<S> b) {
+                           const bool take_b =
+                               a.value < b.value || (!(b.value < a.value) && b.index < a.index);
+                           return take_b ? b : a;
+                         })
+        .index;
+  }
+  __device__ bool first() const { return threadIdx.x == 0; }
+
+ private:
+  template <class S>
+  struct Best {
+    S value;
+    int64_t index;
+  };
+};
+
+template <class Fn>
+__global__ void for_each_kernel(Fn fn, int64_t count) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  if (i < count) fn(i);
+}
+
+template <class Fn>
+__global__ void for_each_row_kernel(Fn fn) {
+  fn(CudaRow{}, static_cast<int64_t>(blockIdx.x));
+}
+
+template <class Fn>
+void for_each(int64_t count, const Fn& fn) {
+  launch("for_each", blocks_for(count), for_each_kernel<Fn>, fn, count);
+}
+
+template <class Fn>
+void for_each_row(int64_t rows, const Fn& fn) {
+  launch("for_each_row", rows, for_each_row_kernel<Fn>, fn);
+}
+
+}  // namespace ringfort::cuda
