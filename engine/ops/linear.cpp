@@ -1,0 +1,47 @@
+// The fully connected layer.
+#include "engine/ops/ops.h"
+#include "kernels/activation.h"
+#include "kernels/gemm.h"
+
+namespace ringfort {
+
+Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dtype out) {
+  const View w = p.params.compute(layer.weight, p.options.dtype);  // (out, 1, 1, in)
+  const View bias = p.params.master(layer.bias);
+  const bool rectified = activation == Activation::kRelu;
+  Tensor y = p.empty(matrix_shape(x.value.shape().n, w.shape.n), out);
+  gemm(p.exec, y, x.value, w, {.transpose_b = true, .bias = &bias, .relu = rectified});
+
+  const bool wgrad = p.uses(layer.weight);
+  if (p.uses(layer.bias) != wgrad || (!wgrad && !x.needs_gradient())) return {std::move(y), -1};
+  Tensor mask;
+  if (rectified) {
+    mask = p.empty(y.shape(), Dtype::kBit);
+    relu_mask(p.exec, mask, y);
+  }
+  return p.tape.record(std::move(y), [&p, layer, w, mask, to_x = GradientTarget(x),
+                                      kept = wgrad ? x.value : Tensor()](Tensor dy) {
+    if (mask) {
+      dy = p.writable(std::move(dy));
+      relu_backward(p.exec, dy, dy, mask, 0);
+    }
+    if (kept)
+      p.write_gradient(layer.bias,
+                       [&](View db, float beta) { bias_gradient(p.exec, db, dy, beta); });
+    if (dy.dtype() != w.dtype) {  // the gradient of float32 logits enters a bfloat16 pass here
+      const Tensor rounded = p.empty(dy.shape(), w.dtype);
+      convert(p.exec, rounded, dy);
+      dy = rounded;
+    }
+    if (kept)
+      p.write_gradient(layer.weight, [&](View dw, float beta) {
+        gemm(p.exec, dw, dy, kept, {.transpose_a = true, .beta = beta});
+      });
+    if (to_x.wanted()) {
+      const Destination to = p.destination(to_x);
+      gemm(p.exec, to.dx, dy, w, {.beta = to.beta});
+    }
+  });
+}
+
+}  // namespace ringfort

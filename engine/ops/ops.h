@@ -1,0 +1,69 @@
+// The ops: differentiable pieces of a network. Each is its forward, then what it keeps, then its
+// VJP, on one screen of its file. Vars are taken by value: move the last use in, so that an op may
+// reuse the memory.
+//
+// Fused paths are chosen by name: conv_norm_relu under BnMode::kRunning runs one convolution with
+// the norm folded into its filter and one bit kept per activation.
+#pragma once
+
+#include "engine/pass.h"
+#include "engine/weight_cache.h"
+#include "kernels/conv2d.h"
+#include "kernels/pool.h"
+
+namespace ringfort {
+
+struct ConvParams {
+  ParamId weight = ParamId::kNone;  // (O, kH, kW, I)
+  ParamId bias = ParamId::kNone;    // (O), or none
+  ConvOptions options;
+};
+
+struct LinearParams {
+  ParamId weight = ParamId::kNone;  // (out, 1, 1, in)
+  ParamId bias = ParamId::kNone;    // (out)
+};
+
+enum class Activation { kNone, kRelu };
+
+// --- convolution and norm (conv.cpp, norm.cpp) ---
+
+// x * w (+ residual): x (N, H, W, I) -> (N, H', W', O). No bias.
+Var conv2d(Pass& p, Var x, const ConvParams& conv);
+Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual);
+// relu?(x * w + bias)
+Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation);
+// relu?(norm(x))
+Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation);
+// relu(norm(x * w))
+Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm);
+
+// --- the rest (linear.cpp, pointwise.cpp, pooling.cpp, loss.cpp) ---
+
+// x (N, in) -> activation(x w' + b) (N, out), of dtype `out`: logits are float32 whatever the pass
+// computes in.
+Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dtype out);
+Var relu(Pass& p, Var x);
+Var add(Pass& p, Var a, Var b);
+// (pixels - mean) / std per channel, in the dtype of the pass: a model's first layer.
+Var normalize(Pass& p, Var x, const Tensor& scale, const Tensor& shift);
+// (N, H, W, C) -> (N, H W C) in channels-last order
+Var flatten(Pass& p, Var x);
+Var avg_pool(Pass& p, Var x, PoolWindow window);
+Var max_pool(Pass& p, Var x, PoolWindow window);
+Var global_avg_pool(Pass& p, Var x);
+
+// Cross-entropy per sample and its gradient, weight (softmax - onehot): weight 1 in attacks, 1/B in
+// training.
+struct Loss {
+  Tensor loss;        // (N), dtype of the logits
+  Tensor prediction;  // (N) int32
+  Tensor dlogits;     // (N, K), only where the logits need a gradient
+};
+Loss cross_entropy(Pass& p, const Var& logits, const Tensor& labels, double weight);
+
+// The layout in which a convolution's output of `channels` channels is kept: oneDNN's blocks where
+// they exist.
+Layout conv_layout(const Pass& p, int64_t channels);
+
+}  // namespace ringfort

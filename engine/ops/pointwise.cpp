@@ -1,0 +1,55 @@
+// ReLU, addition, input normalisation, flattening.
+#include "engine/ops/ops.h"
+#include "kernels/activation.h"
+
+namespace ringfort {
+
+Var relu(Pass& p, Var x) {
+  Tensor y = p.empty_like(x.value);
+  const Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
+  relu(p.exec, y, mask, x.value);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y), [&p, mask, to_x = GradientTarget(x)](const Tensor& dy) {
+    const Destination to = p.destination(to_x);
+    relu_backward(p.exec, to.dx, dy, mask, to.beta);
+  });
+}
+
+Var add(Pass& p, Var a, Var b) {
+  Tensor y = p.empty_like(a.value);
+  add(p.exec, y, a.value, b.value);
+  if (!a.needs_gradient() && !b.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y),
+                       [&p, to_a = GradientTarget(a), to_b = GradientTarget(b)](const Tensor& dy) {
+                         if (to_a.wanted()) p.give(to_a, dy);
+                         if (to_b.wanted()) p.give(to_b, dy);
+                       });
+}
+
+Var normalize(Pass& p, Var x, const Tensor& scale, const Tensor& shift) {
+  Tensor y = p.empty(x.value.shape(), p.options.dtype);
+  scale_shift(p.exec, y, x.value, scale, shift);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y), [&p, scale, to_x = GradientTarget(x)](const Tensor& dy) {
+    const Destination to = p.destination(to_x);
+    scale_backward(p.exec, to.dx, dy, scale, to.beta);
+  });
+}
+
+Var flatten(Pass& p, Var x) {
+  const Shape shape = x.value.shape(), flat = matrix_shape(shape.n, shape.per_sample());
+  Tensor y = x.value;
+  if (x.value.layout() != Layout::kChannelsLast && shape.h * shape.w > 1) {
+    y = p.empty(shape, x.value.dtype());
+    reorder(p.exec, y, x.value);
+  }
+  y = y.reshaped(flat);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y), [&p, to_x = GradientTarget(x)](const Tensor& dy) {
+    Tensor dx = p.empty(to_x.shape, to_x.dtype, to_x.layout);
+    reorder(p.exec, dx, dy.reshaped(to_x.shape));
+    p.give(to_x, std::move(dx));
+  });
+}
+
+}  // namespace ringfort

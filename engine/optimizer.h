@@ -1,0 +1,40 @@
+// Optimizers: vector operations on the flat buffers of a ParamStore. State lives in flat buffers of
+// the same layout.
+#pragma once
+
+#include "engine/params.h"
+
+namespace ringfort {
+
+struct SgdOptions {
+  double momentum = 0.9;
+  bool nesterov = false;
+  double weight_decay = 5e-4;
+  bool decay_all = true;  // also norm parameters and biases; false: filters and matrices only
+};
+
+// SGD with momentum as PyTorch defines it.
+class Sgd {
+ public:
+  Sgd(ParamStore& params, SgdOptions options);
+
+  // One pass over the buffers: weights, momentum and, where there is one, the compute copy.
+  void step(Exec& exec, double lr);
+
+  View momentum_buffer() const { return momentum_; }
+
+ private:
+  // Neighbouring segments with one weight decay.
+  struct Range {
+    int64_t first, count;
+    float weight_decay;
+  };
+
+  ParamStore& params_;
+  SgdOptions options_;
+  Pool pool_;
+  Tensor momentum_;
+  std::vector<Range> ranges_;
+};
+
+}  // namespace ringfort

@@ -1,0 +1,143 @@
+#include "engine/params.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "engine/weight_cache.h"
+#include "kernels/activation.h"
+#include "kernels/philox.h"
+
+namespace ringfort {
+namespace {
+
+constexpr int64_t kAlignElements = 16;  // 64 bytes of float32: every segment starts on a cache line
+
+int64_t aligned(int64_t count) {
+  return (count + kAlignElements - 1) / kAlignElements * kAlignElements;
+}
+
+void fill(const View& view, double value) {
+  for (int64_t i = 0; i < view.count(); ++i)
+    if (view.dtype == Dtype::kFloat64)
+      view.as<double>()[i] = value;
+    else
+      view.as<float>()[i] = static_cast<float>(value);
+}
+
+void require_new_name(const std::vector<Segment>& table, const std::string& name) {
+  const bool known =
+      std::any_of(table.begin(), table.end(), [&](const Segment& s) { return s.name == name; });
+  require(!known, "ParamStore: two entries are called '{}'; names must be unique", name);
+}
+
+}  // namespace
+
+ParamStore::ParamStore(Dtype master)
+    : master_dtype_(master), cache_(std::make_unique<WeightCache>()) {
+  require(master == Dtype::kFloat32 || master == Dtype::kFloat64,
+          "ParamStore: master weights are float32 or float64, not {}", to_string(master));
+}
+
+ParamStore::~ParamStore() = default;
+
+ParamId ParamStore::add(std::string name, const Shape& shape, ParamKind kind) {
+  require(!master_, "ParamStore: '{}' was added after allocate()", name);
+  require_new_name(segments_, name);
+  segments_.push_back({std::move(name), shape, kind, 0, 0});
+  return static_cast<ParamId>(segments_.size() - 1);
+}
+
+StatId ParamStore::add_statistic(std::string name, int64_t channels, float fill_value) {
+  require(!master_, "ParamStore: '{}' was added after allocate()", name);
+  require_new_name(statistics_, name);
+  statistics_.push_back({std::move(name), vector_shape(channels), ParamKind::kBias, 0, fill_value});
+  return static_cast<StatId>(statistics_.size() - 1);
+}
+
+void ParamStore::allocate(bool with_copy) {
+  int64_t total = 0;
+  for (auto segment = segments_.rbegin(); segment != segments_.rend(); ++segment) {
+    segment->offset = total;
+    total += aligned(segment->shape.count());
+  }
+  master_ = Tensor(pool_, vector_shape(total), master_dtype_);
+  gradient_ = Tensor(pool_, vector_shape(total), master_dtype_);
+  fill(master_, 0);
+  fill(gradient_, 0);
+  if (with_copy) {
+    copy_ = Tensor(pool_, vector_shape(total), Dtype::kBFloat16);
+    std::memset(copy_.view().data, 0, static_cast<size_t>(copy_.view().bytes()));
+  }
+
+  total = 0;
+  for (Segment& segment : statistics_) {
+    segment.offset = total;
+    total += aligned(segment.shape.count());
+  }
+  statistics_buffer_ = Tensor(pool_, vector_shape(std::max<int64_t>(total, 1)), master_dtype_);
+  fill(statistics_buffer_, 0);
+  for (const Segment& segment : statistics_) fill(slice(statistics_buffer_, segment), segment.fill);
+}
+
+std::vector<ParamId> ParamStore::in_memory_order() const {
+  std::vector<ParamId> order;
+  for (size_t i = segments_.size(); i-- > 0;) order.push_back(static_cast<ParamId>(i));
+  return order;
+}
+
+View ParamStore::slice(const Tensor& flat, const Segment& segment) {
+  View view = flat.view();
+  view.data = static_cast<std::byte*>(view.data) + bytes_for(view.dtype, segment.offset);
+  view.shape = segment.shape;
+  return view;
+}
+
+View ParamStore::statistic(StatId id) const {
+  return slice(statistics_buffer_, statistics_.at(static_cast<size_t>(id)));
+}
+
+View ParamStore::compute(ParamId id, Dtype dtype) const {
+  if (dtype == master_dtype_) return master(id);
+  require(dtype == Dtype::kBFloat16 && has_copy(),
+          "ParamStore: parameters are kept in {}{}; a pass in {} needs a compute copy",
+          to_string(master_dtype_), has_copy() ? " and bfloat16" : "", to_string(dtype));
+  return slice(copy_, segment(id));
+}
+
+void ParamStore::master_changed(Exec& exec) {
+  if (copy_) convert(exec, copy_, master_);
+  ++version_;
+}
+
+int64_t ParamStore::parameter_count() const {
+  return std::accumulate(segments_.begin(), segments_.end(), int64_t{0},
+                         [](int64_t sum, const Segment& s) { return sum + s.shape.count(); });
+}
+
+void initialize(Exec& exec, ParamStore& params, uint64_t seed) {
+  double bound = 0;
+  for (size_t i = 0; i < params.segments().size(); ++i) {
+    const Segment& segment = params.segments()[i];
+    const View view = params.master(static_cast<ParamId>(i));
+    if (segment.kind == ParamKind::kNormScale || segment.kind == ParamKind::kNormShift) {
+      fill(view, segment.kind == ParamKind::kNormScale ? 1 : 0);
+      continue;
+    }
+    if (segment.kind != ParamKind::kBias)
+      bound = 1 / std::sqrt(static_cast<double>(segment.shape.per_sample()));
+    const RandomKey key{seed, Purpose::kInit, 0};
+    for (int64_t j = 0; j < view.count(); ++j) {
+      const float u = uniform01(key.word(i, static_cast<uint32_t>(j)));
+      const double value = bound * (2.0 * static_cast<double>(u) - 1);
+      if (view.dtype == Dtype::kFloat64)
+        view.as<double>()[j] = value;
+      else
+        view.as<float>()[j] = static_cast<float>(value);
+    }
+  }
+  params.master_changed(exec);
+}
+
+}  // namespace ringfort

@@ -1,0 +1,105 @@
+// Pass: everything in which attack, training and evaluation differ, passed and never global: which
+// gradients are asked for, which statistics batch norm uses, the dtype, where memory comes from. A
+// pass is used for one forward and at most one backward.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "engine/params.h"
+#include "engine/tape.h"
+
+namespace ringfort {
+
+enum class Wrt { kNothing, kInput, kParams, kBoth };  // which gradients this pass is asked for
+
+enum class BnMode {
+  kRunning,         // running statistics; a per-channel scale; nothing saved, nothing reduced
+  kBatch,           // batch statistics, running ones left alone
+  kBatchAndUpdate,  // batch statistics move the running ones: the training pass
+};
+
+struct PassOptions {
+  Wrt wrt = Wrt::kNothing;
+  BnMode bn = BnMode::kRunning;
+  Dtype dtype = Dtype::kFloat32;  // of activations and their gradients
+  // Add to the flat gradient instead of overwriting it: a second backward before one update.
+  bool accumulate = false;
+};
+
+class Pass {
+ public:
+  // Called once per parameter when its gradient is complete, in the order of
+  // ParamStore::in_memory_order().
+  using OnReady = std::function<void(ParamId)>;
+
+  Pass(Exec& exec_in, Pool& pool_in, ParamStore& params_in, PassOptions options_in = {},
+       OnReady on_ready = {});
+
+  Exec& exec;
+  Pool& pool;
+  ParamStore& params;
+  const PassOptions options;
+  Tape tape;
+
+  bool wants_input_gradient() const {
+    return options.wrt == Wrt::kInput || options.wrt == Wrt::kBoth;
+  }
+  bool wants_parameter_gradients() const {
+    return options.wrt == Wrt::kParams || options.wrt == Wrt::kBoth;
+  }
+
+  // The network's input; a leaf where the input gradient is asked for, else a constant. input() and
+  // uses() alone consult options.wrt; ops ask whether their inputs need gradients and whether their
+  // parameters are used for one.
+  Var input(Tensor x);
+  // Counts a use of the parameter while recording and says whether its gradient is wanted.
+  bool uses(ParamId id);
+  // For VJPs: calls write(gradient slice, beta) once per counted use; after the last, on_ready
+  // fires.
+  template <class Write>
+  void write_gradient(ParamId id, Write&& write) {
+    write(params.gradient(id), beta_for(id));
+    contribution_done(id);
+  }
+
+  Tensor empty(const Shape& shape, Dtype dtype, Layout layout = Layout::kChannelsLast) {
+    return Tensor(pool, shape, dtype, layout);
+  }
+  Tensor empty_like(const Tensor& other) {
+    return empty(other.shape(), other.dtype(), other.layout());
+  }
+  // The tensor itself where nobody shares it, else a copy: for VJPs that work in place on dy.
+  Tensor writable(Tensor tensor);
+
+  Destination destination(const GradientTarget& target) {
+    return tape.destination(exec, pool, target);
+  }
+  void give(const GradientTarget& target, Tensor dx) {
+    tape.give(exec, pool, target, std::move(dx));
+  }
+
+  // Starts from dy as the gradient of y and runs the tape. Parameters that the pass did not reach
+  // get zero gradients.
+  void backward(const Var& y, Tensor dy);
+
+  // Parameter gradients written so far; stays 0 in every attack.
+  int64_t gradients_written() const { return gradients_written_; }
+
+ private:
+  struct Use {
+    int pending = 0;
+    bool written = false;
+  };
+  float beta_for(ParamId id) const;
+  void contribution_done(ParamId id);
+  void announce_ready();
+
+  OnReady on_ready_;
+  std::vector<Use> uses_;
+  size_t announced_ = 0;  // parameters already announced, in memory order
+  bool backward_ran_ = false;
+  int64_t gradients_written_ = 0;
+};
+
+}  // namespace ringfort

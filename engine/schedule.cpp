@@ -1,0 +1,35 @@
+#include "engine/schedule.h"
+
+#include <cmath>
+#include <numbers>
+
+#include "kernels/error.h"
+
+namespace ringfort {
+
+double learning_rate(const Schedule& s, int64_t step) {
+  require(s.total_steps > 0 && step >= 0, "schedule: step {} of {} steps", step, s.total_steps);
+  const double at = static_cast<double>(step), total = static_cast<double>(s.total_steps);
+  if (step < s.warmup_steps) return s.lr * (at + 1) / static_cast<double>(s.warmup_steps);
+  switch (s.kind) {
+    case ScheduleKind::kConstant:
+      return s.lr;
+    case ScheduleKind::kPiecewise: {
+      double lr = s.lr;
+      for (const double milestone : s.milestones)
+        if (at >= milestone * total) lr *= s.decay_rate;
+      return lr;
+    }
+    case ScheduleKind::kCyclic: {
+      require(s.peak > 0 && s.peak < 1,
+              "schedule: a cyclic rate peaks inside (0, 1) of training, not at {}", s.peak);
+      const double share = (at + 0.5) / total;
+      return s.lr * (share < s.peak ? share / s.peak : (1 - share) / (1 - s.peak));
+    }
+    case ScheduleKind::kCosine:
+      return s.min_lr + (s.lr - s.min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * at / total));
+  }
+  return s.lr;
+}
+
+}  // namespace ringfort

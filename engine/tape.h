@@ -1,0 +1,72 @@
+// Tape: what backward needs, as a flat vector of nodes in execution order. Used once: what a node
+// has saved dies as soon as its vector-Jacobian product (VJP) has run. A node knows no other node;
+// VJPs write into destinations by node number.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "engine/tensor.h"
+
+namespace ringfort {
+
+// A value in a pass. node < 0: a constant, nothing flows back to it.
+struct Var {
+  Tensor value;
+  int node = -1;
+
+  bool needs_gradient() const { return node >= 0; }
+};
+
+// What a VJP keeps of an input it only writes a gradient for: the place, not the elements.
+struct GradientTarget {
+  int node = -1;
+  Shape shape;
+  Dtype dtype = Dtype::kFloat32;
+  Layout layout = Layout::kChannelsLast;
+
+  GradientTarget() = default;
+  GradientTarget(const Var& var)  // NOLINT: every op makes its targets from its inputs
+      : node(var.node),
+        shape(var.value.shape()),
+        dtype(var.value.dtype()),
+        layout(var.value.layout()) {}
+  bool wanted() const { return node >= 0; }
+};
+
+// Where a VJP writes: dx <- product + beta dx.
+struct Destination {
+  Tensor dx;
+  float beta = 0;
+};
+
+class Tape {
+ public:
+  // dy is the gradient of the node's value; the VJP may overwrite it if it is the sole owner.
+  using Vjp = std::function<void(Tensor dy)>;
+
+  // A node whose gradient is kept for gradient(): the input of an attack pass.
+  Var leaf(Tensor value);
+  Var record(Tensor value, Vjp vjp);
+
+  // The place for a target's gradient: new memory with beta 0 on first use, the sum so far with
+  // beta 1 later.
+  Destination destination(Exec& exec, Pool& pool, const GradientTarget& target);
+  // Hands over a finished gradient: kept as it is on first use, added later.
+  void give(Exec& exec, Pool& pool, const GradientTarget& target, Tensor dx);
+
+  // Runs the VJPs from the last node to the first. Nodes that no gradient has reached are skipped.
+  void backward();
+
+  // The gradient of a leaf after backward. Errors: none has reached it.
+  Tensor gradient(const Var& leaf) const;
+
+ private:
+  struct Node {
+    Vjp vjp;
+    Tensor gradient;
+  };
+  std::vector<Node> nodes_;
+};
+
+}  // namespace ringfort

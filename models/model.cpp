@@ -1,0 +1,79 @@
+#include "models/model.h"
+
+#include <fmt/ranges.h>
+
+#include "models/cnn_small.h"
+#include "models/preact_resnet.h"
+
+namespace ringfort {
+
+Model::Model(ModelSpec spec, Dtype master) : spec_(std::move(spec)), params_(master) {
+  const size_t channels = static_cast<size_t>(spec_.channels);
+  if (spec_.mean.empty()) spec_.mean.assign(channels, 0.0f);
+  if (spec_.std.empty()) spec_.std.assign(channels, 1.0f);
+  require(spec_.mean.size() == channels && spec_.std.size() == channels,
+          "model '{}': {} means and {} standard deviations for {} channels", spec_.name,
+          spec_.mean.size(), spec_.std.size(), channels);
+  scale_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
+  shift_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
+  for (size_t c = 0; c < channels; ++c) {
+    require(spec_.std[c] > 0,
+            "model '{}': the standard deviation of channel {} is {}, it must be positive",
+            spec_.name, c, spec_.std[c]);
+    scale_.as<double>()[c] = 1.0 / static_cast<double>(spec_.std[c]);
+    shift_.as<double>()[c] =
+        -static_cast<double>(spec_.mean[c]) / static_cast<double>(spec_.std[c]);
+  }
+}
+
+Var Model::forward(Pass& p, Var pixels) {
+  const Shape shape = pixels.value.shape();
+  require(shape.h == spec_.height && shape.w == spec_.image_width && shape.c == spec_.channels,
+          "model '{}' takes images of {} x {} x {}, got {}", spec_.name, spec_.height,
+          spec_.image_width, spec_.channels, to_string(shape));
+  return body(p, normalize(p, std::move(pixels), scale_, shift_));
+}
+
+Dtype Model::logits_dtype(const Pass& p) const {
+  return p.options.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
+}
+
+const std::vector<ModelEntry>& model_registry() {
+  static const std::vector<ModelEntry> registry = {
+      {"cnn_small", 16, "three 3x3 convolutions with ReLU (strides 1, 2, 2) and two linear layers",
+       [](ModelSpec spec, Dtype master) -> std::unique_ptr<Model> {
+         return std::make_unique<CnnSmall>(std::move(spec), master);
+       }},
+      {"preact_resnet18", 64,
+       "pre-activation ResNet-18; projection shortcuts start after the block's first norm-ReLU",
+       [](ModelSpec spec, Dtype master) -> std::unique_ptr<Model> {
+         return std::make_unique<PreActResNet>(std::move(spec), master,
+                                               PreActResNet::Shortcut::kAfterNorm);
+       }},
+      {"preact_resnet18_raw", 64, "the same with projection shortcuts from the block's raw input",
+       [](ModelSpec spec, Dtype master) -> std::unique_ptr<Model> {
+         return std::make_unique<PreActResNet>(std::move(spec), master,
+                                               PreActResNet::Shortcut::kRawInput);
+       }},
+  };
+  return registry;
+}
+
+std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
+  std::vector<std::string_view> names;
+  for (const ModelEntry& entry : model_registry()) {
+    names.push_back(entry.name);
+    if (entry.name != spec.name) continue;
+    if (spec.width == 0) spec.width = entry.default_width;
+    require(spec.width > 0 && spec.width <= 4096, "model '{}': width must be in [1, 4096], got {}",
+            spec.name, spec.width);
+    require(spec.classes >= 2 && spec.channels >= 1,
+            "model '{}': needs at least 2 classes and 1 channel", spec.name);
+    std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
+    model->params().allocate(options.bfloat16_copy);
+    return model;
+  }
+  fail("there is no model '{}'; known are {}", spec.name, fmt::join(names, ", "));
+}
+
+}  // namespace ringfort

@@ -1,0 +1,65 @@
+// Model: a network with its parameters, made by name from the registry. Input normalisation is its
+// first layer: models take pixels in [0, 1], and eps is never divided by a standard deviation.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/ops/ops.h"
+
+namespace ringfort {
+
+struct ModelSpec {
+  std::string name;
+  int width = 0;  // channels of the first stage; 0: the registry's default
+  int64_t classes = 10;
+  int64_t height = 32, image_width = 32, channels = 3;
+  std::vector<float> mean, std;  // per channel, of pixels in [0, 1]; empty: no normalisation
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // pixels (N, H, W, C), float32 (float64 in a float64 pass), in [0, 1] -> logits (N, classes),
+  // float32 or float64.
+  Var forward(Pass& p, Var pixels);
+
+  const ModelSpec& spec() const { return spec_; }
+  ParamStore& params() { return params_; }
+  const ParamStore& params() const { return params_; }
+
+ protected:
+  Model(ModelSpec spec, Dtype master);
+  // x: the normalised input.
+  virtual Var body(Pass& p, Var x) = 0;
+  Dtype logits_dtype(const Pass& p) const;
+
+ private:
+  ModelSpec spec_;
+  ParamStore params_;
+  Pool pool_;
+  Tensor scale_, shift_;  // 1/std and -mean/std
+};
+
+struct ModelOptions {
+  Dtype master = Dtype::kFloat32;
+  bool bfloat16_copy = false;  // for passes in bfloat16
+};
+
+// Parameters are allocated and not yet initialised. Errors: an unknown name lists the known ones; a
+// width or image the model cannot have.
+std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options = {});
+
+struct ModelEntry {
+  std::string_view name;
+  int default_width;
+  std::string_view description;
+  std::unique_ptr<Model> (*make)(ModelSpec spec, Dtype master);
+};
+const std::vector<ModelEntry>& model_registry();
+
+}  // namespace ringfort
