@@ -1,0 +1,133 @@
+#include "adversarial/attack.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "adversarial/attack_steps.h"
+
+namespace ringfort {
+
+AttackOptions fgsm(const ThreatModel& threat) {
+  AttackOptions options;
+  options.threat = threat;
+  options.start = AttackStart::kNatural;
+  options.alpha = threat.eps;
+  options.steps = 1;
+  return options;
+}
+
+AttackOptions fgsm_rs(const ThreatModel& threat) {
+  AttackOptions options;
+  options.threat = threat;
+  options.alpha = 1.25f * threat.eps;
+  options.steps = 1;
+  options.bn = AttackBn::kTrainTrack;
+  return options;
+}
+
+AttackOptions pgd(const ThreatModel& threat, int steps, float alpha) {
+  AttackOptions options;
+  options.threat = threat;
+  options.steps = steps;
+  options.alpha = alpha;
+  return options;
+}
+
+std::string_view to_string(AttackBn bn) {
+  switch (bn) {
+    case AttackBn::kEval:
+      return "eval";
+    case AttackBn::kTrain:
+      return "train";
+    case AttackBn::kTrainTrack:
+      return "train-track";
+  }
+  return "unknown";
+}
+
+std::string describe(const AttackOptions& a) {
+  const char* start = a.start == AttackStart::kRandom ? "random start" : "natural start";
+  return fmt::format(
+      "{} {} step{} of {:.2f}/255 in the {} ball of {:.2f}/255, {}, {} restart{}, batch norm {}, "
+      "{}",
+      a.steps == 1 ? "FGSM," : "PGD,", a.steps, a.steps == 1 ? "" : "s", 255 * a.alpha,
+      to_string(a.threat.norm), 255 * a.threat.eps, start, a.restarts, a.restarts == 1 ? "" : "s",
+      to_string(a.bn), to_string(a.dtype));
+}
+
+std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor& pixels,
+                             int64_t batch_size) {
+  PassOptions options;
+  options.dtype = model.params().master_dtype();
+  std::vector<int32_t> predictions;
+  for (int64_t first = 0; first < pixels.shape().n; first += batch_size) {
+    const int64_t n = std::min(batch_size, pixels.shape().n - first);
+    Pass p(exec, pool, model.params(), options);
+    const Var logits = model.forward(p, p.input(pixels.samples(first, n)));
+    // The class of the largest logit, by the one place that decides ties; labels do not matter to
+    // it.
+    Tensor labels = p.empty(vector_shape(n), Dtype::kInt32);
+    std::fill_n(labels.as<int32_t>(), n, 0);
+    const Loss loss = cross_entropy(p, logits, labels, 1.0);
+    const auto* prediction = loss.prediction.as<const int32_t>();
+    predictions.insert(predictions.end(), prediction, prediction + n);
+  }
+  return predictions;
+}
+
+// --- training ---
+
+struct TrainingAttack::Buffers {
+  Shape shape;
+  Tensor x_nat, x_adv, labels;
+  std::vector<int64_t> samples;
+  uint32_t epoch = 0;
+  std::unique_ptr<Graph> graph;
+};
+
+TrainingAttack::TrainingAttack(Exec& exec, Pool& pool, Model& model, AttackOptions options)
+    : exec_(exec), pool_(pool), model_(model), options_(options) {
+  require(options.stop == StopRule::kAllSteps && options.restarts == 1,
+          "training attack: takes all steps of one restart; early stop and restarts belong to "
+          "evaluation");
+}
+
+TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape) {
+  for (const auto& buffers : buffers_)
+    if (buffers->shape == shape) return *buffers;
+  auto buffers = std::make_shared<Buffers>();
+  buffers->shape = shape;
+  buffers->x_nat = Tensor(pool_, shape, Dtype::kFloat32);
+  buffers->x_adv = Tensor(pool_, shape, Dtype::kFloat32);
+  buffers->labels = Tensor(pool_, vector_shape(shape.n), Dtype::kInt32);
+  buffers->samples.resize(static_cast<size_t>(shape.n));
+  buffers->graph =
+      std::make_unique<Graph>("training attack", [this, at = buffers.get()] { run_steps(*at); });
+  buffers_.push_back(std::move(buffers));
+  return *buffers_.back();
+}
+
+void TrainingAttack::run_steps(Buffers& at) {
+  take_start(exec_, options_, at.x_adv, at.x_nat, at.epoch, at.samples.data());
+  for (int step = 0; step < options_.steps; ++step) {
+    const InputGradient g = input_gradient(exec_, pool_, model_, options_, at.x_adv, at.labels);
+    take_step(exec_, options_, at.x_adv, g.dx, at.x_nat);
+    weight_gradients_ += g.weight_gradients;
+  }
+}
+
+Tensor TrainingAttack::run(const AttackInput& input) {
+  const Shape shape = input.x_nat.shape();
+  require_valid(options_, shape);
+  Buffers& at = buffers_for(shape);
+  std::memcpy(at.x_nat.view().data, input.x_nat.view().data,
+              static_cast<size_t>(input.x_nat.view().bytes()));
+  std::memcpy(at.labels.view().data, input.labels.view().data,
+              static_cast<size_t>(input.labels.view().bytes()));
+  std::copy(input.samples.begin(), input.samples.end(), at.samples.begin());
+  at.epoch = input.epoch;
+  at.graph->run(shape);
+  return at.x_adv;
+}
+
+}  // namespace ringfort

@@ -1,0 +1,195 @@
+// The attack of an evaluation: a full batch of slots, each with a sample, a restart and a step of
+// its own.
+#include <algorithm>
+#include <cstring>
+
+#include "adversarial/attack.h"
+#include "adversarial/attack_steps.h"
+
+namespace ringfort {
+namespace {
+
+std::byte* row(const Tensor& tensor, int64_t i) {
+  const View& view = tensor.view();
+  return static_cast<std::byte*>(view.data) + i * bytes_for(view.dtype, view.shape.per_sample());
+}
+
+void copy_row(const Tensor& to, int64_t to_row, const Tensor& from, int64_t from_row) {
+  const View& view = from.view();
+  std::memcpy(row(to, to_row), row(from, from_row),
+              static_cast<size_t>(bytes_for(view.dtype, view.shape.per_sample())));
+}
+
+// The best found per sample over all steps and restarts: a success beats any failure, a larger loss
+// a smaller one.
+struct Best {
+  Tensor x_adv;
+  std::vector<float> loss;
+  std::vector<uint8_t> fooled;
+
+  void offer(int64_t sample, float sample_loss, bool success, const Tensor& iterates,
+             int64_t slot) {
+    const auto at = static_cast<size_t>(sample);
+    if (fooled[at] && !success) return;
+    if (fooled[at] == static_cast<uint8_t>(success) && sample_loss <= loss[at]) return;
+    fooled[at] = success;
+    loss[at] = sample_loss;
+    copy_row(x_adv, sample, iterates, slot);
+  }
+};
+
+class SlotAttack {
+ public:
+  SlotAttack(Exec& exec, Pool& pool, Model& model, const AttackInput& input,
+             const AttackOptions& options, Best& best, std::vector<int64_t> waiting,
+             int64_t batch_size)
+      : exec_(exec),
+        pool_(pool),
+        model_(model),
+        input_(input),
+        options_(options),
+        best_(best),
+        waiting_(std::move(waiting)) {
+    const auto count = std::min(batch_size, static_cast<int64_t>(waiting_.size()));
+    Shape shape = input.x_nat.shape();
+    shape.n = count;
+    x_nat_ = Tensor(pool, shape, Dtype::kFloat32);
+    x_adv_ = Tensor(pool, shape, Dtype::kFloat32);
+    labels_ = Tensor(pool, matrix_shape(count, 1), Dtype::kInt32);
+    slots_.resize(static_cast<size_t>(count));
+    for (int64_t slot = 0; slot < count; ++slot) refill(slot);
+  }
+
+  bool done() const { return busy_ == 0; }
+  int64_t finished() const { return finished_; }
+
+  // One step of every slot.
+  void step() {
+    if (busy_ * 2 <= static_cast<int64_t>(slots_.size()) && next_ == waiting_.size()) shrink();
+    const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, labels_);
+    std::vector<bool> won(slots_.size());
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      if (slots_[i].sample < 0) continue;
+      const auto slot = static_cast<int64_t>(i);
+      const bool success = g.prediction.as<const int32_t>()[i] != labels_.as<const int32_t>()[i];
+      best_.offer(slots_[i].sample, g.loss.as<const float>()[i], success, x_adv_, slot);
+      won[i] = success && options_.stop == StopRule::kOnSuccess;
+    }
+    take_step(exec_, options_, x_adv_, g.dx, x_nat_);
+    for (size_t i = 0; i < slots_.size(); ++i)
+      if (slots_[i].sample >= 0) advance(static_cast<int64_t>(i), won[i]);
+  }
+
+ private:
+  struct Slot {
+    int64_t sample = -1;  // index in the input; -1: idle
+    int restart = 0, step = 0;
+  };
+
+  void advance(int64_t at, bool won) {
+    Slot& slot = slots_[static_cast<size_t>(at)];
+    if (!won && ++slot.step <= options_.steps) return;
+    slot.step = 0;
+    if (!won && ++slot.restart < options_.restarts) return start(at);
+    ++finished_;
+    --busy_;
+    refill(at);
+  }
+
+  void refill(int64_t at) {
+    Slot& slot = slots_[static_cast<size_t>(at)];
+    slot = Slot{};
+    if (next_ == waiting_.size()) return;
+    slot.sample = waiting_[next_++];
+    ++busy_;
+    copy_row(x_nat_, at, input_.x_nat, slot.sample);
+    labels_.as<int32_t>()[at] = input_.labels.as<const int32_t>()[slot.sample];
+    start(at);
+  }
+
+  void start(int64_t at) {
+    const Slot& slot = slots_[static_cast<size_t>(at)];
+    take_start(exec_, options_, x_adv_.samples(at, 1), x_nat_.samples(at, 1),
+               static_cast<uint32_t>(slot.restart),
+               &input_.samples[static_cast<size_t>(slot.sample)]);
+  }
+
+  // Halves the batch once half of it is idle and nothing waits: few shapes, few plans.
+  void shrink() {
+    const int64_t half = (static_cast<int64_t>(slots_.size()) + 1) / 2;
+    int64_t to = 0;
+    for (int64_t from = 0; from < static_cast<int64_t>(slots_.size()); ++from) {
+      const Slot slot = slots_[static_cast<size_t>(from)];
+      if (slot.sample < 0) continue;
+      if (to != from) {
+        copy_row(x_nat_, to, x_nat_, from);
+        copy_row(x_adv_, to, x_adv_, from);
+        labels_.as<int32_t>()[to] = labels_.as<const int32_t>()[from];
+        slots_[static_cast<size_t>(to)] = slot;
+      }
+      ++to;
+    }
+    for (int64_t i = to; i < half; ++i) slots_[static_cast<size_t>(i)] = Slot{};
+    slots_.resize(static_cast<size_t>(half));
+    x_nat_ = x_nat_.samples(0, half);
+    x_adv_ = x_adv_.samples(0, half);
+    labels_ = labels_.samples(0, half);
+  }
+
+  Exec& exec_;
+  Pool& pool_;
+  Model& model_;
+  const AttackInput& input_;
+  const AttackOptions& options_;
+  Best& best_;
+  std::vector<int64_t> waiting_;
+  size_t next_ = 0;
+  int64_t busy_ = 0, finished_ = 0;
+  Tensor x_nat_, x_adv_, labels_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace
+
+AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& input,
+                    const AttackOptions& options, int64_t batch_size,
+                    const std::function<void(int64_t)>& progress) {
+  const Shape shape = input.x_nat.shape();
+  require_valid(options, shape);
+  require(batch_size >= 1, "attack: the batch size must be at least 1, got {}", batch_size);
+  require(options.bn == AttackBn::kEval,
+          "attack: with batch statistics a sample's result depends on the batch it is in; an "
+          "evaluation uses "
+          "--attack-bn eval");
+  const auto n = static_cast<size_t>(shape.n);
+  const auto wrong = [&](const std::vector<int32_t>& predictions) {
+    std::vector<uint8_t> flags(n);
+    for (size_t i = 0; i < n; ++i) flags[i] = predictions[i] != input.labels.as<const int32_t>()[i];
+    return flags;
+  };
+  Best best{Tensor(pool, shape, Dtype::kFloat32), std::vector<float>(n, -1.0f),
+            wrong(predict(exec, pool, model, input.x_nat, batch_size))};
+  std::memcpy(best.x_adv.view().data, input.x_nat.view().data,
+              static_cast<size_t>(input.x_nat.view().bytes()));
+
+  // A sample the model gets wrong as it is needs no attack: x_nat is its adversarial example.
+  std::vector<int64_t> waiting;
+  for (size_t i = 0; i < n; ++i)
+    if (!best.fooled[i] || options.stop == StopRule::kAllSteps)
+      waiting.push_back(static_cast<int64_t>(i));
+  if (!waiting.empty()) {
+    const int64_t already = shape.n - static_cast<int64_t>(waiting.size());
+    SlotAttack slots(exec, pool, model, input, options, best, std::move(waiting), batch_size);
+    while (!slots.done()) {
+      slots.step();
+      if (progress) progress(already + slots.finished());
+    }
+  }
+  AttackResult result;
+  result.x_adv = best.x_adv;
+  result.predictions = predict(exec, pool, model, best.x_adv, batch_size);
+  result.fooled = wrong(result.predictions);
+  return result;
+}
+
+}  // namespace ringfort

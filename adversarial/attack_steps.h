@@ -1,0 +1,32 @@
+// The parts an attack loop is made of, shared by training (attack.cpp) and evaluation
+// (attack_evaluation.cpp).
+#pragma once
+
+#include "adversarial/attack.h"
+
+namespace ringfort {
+
+// The pass in which an attack asks its question: input gradient only.
+PassOptions attack_pass(const AttackOptions& options);
+
+// Writes the starting point of restart `round` into x_adv.
+void take_start(Exec& exec, const AttackOptions& options, View x_adv, View x_nat, uint32_t round,
+                const int64_t* samples);
+
+// One projected ascent step on x_adv.
+void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, View x_nat);
+
+struct InputGradient {
+  Tensor dx;          // of the summed objective
+  Tensor loss;        // (N)
+  Tensor prediction;  // (N) int32
+  int64_t weight_gradients = 0;
+};
+
+// One question to the model: the gradient of the summed loss with respect to the pixels.
+InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
+                             const Tensor& x_adv, const Tensor& labels);
+
+void require_valid(const AttackOptions& options, const Shape& shape);
+
+}  // namespace ringfort

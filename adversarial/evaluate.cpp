@@ -1,0 +1,132 @@
+#include "adversarial/evaluate.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "engine/version.h"
+#include "kernels/augment.h"
+
+namespace ringfort {
+namespace {
+
+AttackInput first_images(Exec& exec, Pool& pool, const Dataset& test, int64_t n) {
+  AttackInput input;
+  input.x_nat = Tensor(pool, {n, test.height, test.width, test.channels}, Dtype::kFloat32);
+  input.labels = Tensor(pool, matrix_shape(n, 1), Dtype::kInt32);
+  std::copy_n(test.labels.begin(), n, input.labels.as<int32_t>());
+  for (int64_t i = 0; i < n; ++i) input.samples.push_back(i);
+  const View bytes{const_cast<uint8_t*>(test.pixels.data()), Dtype::kUint8, input.x_nat.shape(),
+                   Layout::kChannelsLast};
+  pad_crop_flip(exec, input.x_nat, bytes, input.samples.data(), {});
+  return input;
+}
+
+// Images for the report: fooled ones and ones that held, evenly, in order.
+std::vector<AdversarialExample> choose_examples(const Evaluation& evaluation,
+                                                const AttackInput& input, const Tensor& x_adv,
+                                                int count) {
+  std::vector<AdversarialExample> chosen;
+  const int64_t length = x_adv.shape().per_sample();
+  int fooled = 0, held = 0;
+  for (int64_t i = 0; i < evaluation.n && static_cast<int>(chosen.size()) < count; ++i) {
+    const auto at = static_cast<size_t>(i);
+    if (!evaluation.clean_correct[at]) continue;
+    int& taken = evaluation.robust_correct[at] ? held : fooled;
+    if (taken >= (count + 1) / 2) continue;
+    ++taken;
+    const float* nat = input.x_nat.as<const float>() + i * length;
+    const float* adv = x_adv.as<const float>() + i * length;
+    chosen.push_back({i, evaluation.labels[at], evaluation.clean_predictions[at],
+                      evaluation.adversarial_predictions[at], std::vector<float>(nat, nat + length),
+                      std::vector<float>(adv, adv + length)});
+  }
+  return chosen;
+}
+
+double share(const std::vector<uint8_t>& flags) {
+  return static_cast<double>(std::count(flags.begin(), flags.end(), uint8_t{1})) /
+         static_cast<double>(flags.size());
+}
+
+void describe_setting(Evaluation& e, const Model& model, const Dataset& test,
+                      const EvaluateOptions& options) {
+  const AttackOptions& a = options.attack;
+  e.model = model.spec().name;
+  e.width = model.spec().width;
+  e.dataset = test.name;
+  e.class_names = test.class_names;
+  e.height = test.height;
+  e.image_width = test.width;
+  e.channels = test.channels;
+  e.attack = options.attack_name;
+  e.norm = to_string(a.threat.norm);
+  e.eps = static_cast<double>(a.threat.eps);
+  e.alpha = static_cast<double>(a.alpha);
+  e.steps = a.steps;
+  e.restarts = a.restarts;
+  e.seed = a.seed;
+  e.dtype = to_string(a.dtype);
+  e.attack_bn = to_string(a.bn);
+  e.version = version();
+}
+
+}  // namespace
+
+void verify_threat_model(const ThreatModel& threat, const View& x_adv, const View& x_nat) {
+  const int64_t length = x_nat.shape.per_sample();
+  const double limit = static_cast<double>(threat.eps) * (1 + 1e-6) + 1e-7;
+  for (int64_t n = 0; n < x_nat.shape.n; ++n) {
+    double largest = 0, squares = 0;
+    for (int64_t i = n * length; i < (n + 1) * length; ++i) {
+      const float pixel = x_adv.as<const float>()[i];
+      require(std::isfinite(pixel) && pixel >= threat.lower && pixel <= threat.upper,
+              "attack: pixel {} of sample {} is {}, outside [{}, {}]", i - n * length, n, pixel,
+              threat.lower, threat.upper);
+      const double d = static_cast<double>(pixel) - static_cast<double>(x_nat.as<const float>()[i]);
+      largest = std::max(largest, std::fabs(d));
+      squares += d * d;
+    }
+    const double distance = threat.norm == Norm::kLinf ? largest : std::sqrt(squares);
+    require(distance <= limit,
+            "attack: sample {} is {:.9g} away from its image in {}, the threat model allows {:.9g}",
+            n, distance, to_string(threat.norm), threat.eps);
+  }
+}
+
+Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
+                    const EvaluateOptions& options) {
+  const ModelSpec& spec = model.spec();
+  require(spec.height == test.height && spec.image_width == test.width &&
+              spec.channels == test.channels &&
+              spec.classes == static_cast<int64_t>(test.class_names.size()),
+          "evaluate: the model takes {} x {} x {} images of {} classes; {} has {} x {} x {} and {}",
+          spec.height, spec.image_width, spec.channels, spec.classes, test.name, test.height,
+          test.width, test.channels, test.class_names.size());
+  const auto began = std::chrono::steady_clock::now();
+  Evaluation e;
+  describe_setting(e, model, test, options);
+  e.n = options.n > 0 ? std::min(options.n, test.count) : test.count;
+  const AttackInput input = first_images(exec, pool, test, e.n);
+  e.labels.assign(test.labels.begin(), test.labels.begin() + e.n);
+  e.clean_predictions = predict(exec, pool, model, input.x_nat, options.batch_size);
+  const AttackResult result =
+      attack(exec, pool, model, input, options.attack, options.batch_size, [&](int64_t done) {
+        if (options.progress) options.progress(done, e.n);
+      });
+  verify_threat_model(options.attack.threat, result.x_adv, input.x_nat);
+  e.adversarial_predictions = result.predictions;
+  for (int64_t i = 0; i < e.n; ++i) {
+    const auto at = static_cast<size_t>(i);
+    const bool clean = e.clean_predictions[at] == e.labels[at];
+    e.clean_correct.push_back(clean);
+    e.robust_correct.push_back(clean && !result.fooled[at]);
+  }
+  e.clean_accuracy = share(e.clean_correct);
+  e.robust_accuracy = share(e.robust_correct);
+  e.examples = choose_examples(e, input, result.x_adv, options.examples);
+  e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
+  return e;
+}
+
+}  // namespace ringfort

@@ -1,0 +1,60 @@
+#include "adversarial/method.h"
+
+namespace ringfort {
+
+Norm parse_norm(const std::string& name) {
+  if (name == "Linf" || name == "linf" || name == "inf") return Norm::kLinf;
+  if (name == "L2" || name == "l2" || name == "2") return Norm::kL2;
+  fail("there is no norm '{}'; known are Linf, L2", name);
+}
+
+Dtype parse_dtype(const std::string& name) {
+  if (name == "float32") return Dtype::kFloat32;
+  if (name == "bfloat16") return Dtype::kBFloat16;
+  fail("there is no dtype '{}' to compute in; known are float32, bfloat16", name);
+}
+
+AttackBn parse_attack_bn(const std::string& name) {
+  for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain, AttackBn::kTrainTrack})
+    if (name == to_string(bn)) return bn;
+  fail("there is no batch-norm mode '{}' for attacks; known are eval, train, train-track", name);
+}
+
+Dtype attack_dtype(const Recipe& recipe) {
+  return parse_dtype(recipe.attack_dtype == "default" ? recipe.dtype : recipe.attack_dtype);
+}
+
+TrainingMethod make_method(const Recipe& recipe) {
+  if (recipe.method == "standard") return {};
+  ThreatModel threat;
+  threat.norm = parse_norm(recipe.norm);
+  threat.eps = static_cast<float>(recipe.eps);
+
+  AttackOptions attack;
+  if (recipe.method == "fast-at") {
+    attack = fgsm_rs(threat);
+    if (recipe.attack_steps > 0) attack.steps = recipe.attack_steps;
+  } else if (recipe.method == "pgd-at") {
+    const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
+    attack = pgd(threat, steps, 2.5f * threat.eps / static_cast<float>(steps));
+  } else {
+    fail("there is no training method '{}'; known are standard, pgd-at, fast-at", recipe.method);
+  }
+  if (recipe.attack_alpha > 0) attack.alpha = static_cast<float>(recipe.attack_alpha);
+  if (recipe.attack_bn != "default") attack.bn = parse_attack_bn(recipe.attack_bn);
+  attack.dtype = attack_dtype(recipe);
+  attack.seed = recipe.seed;
+  return {attack, OuterLoss::kCrossEntropy};
+}
+
+AttackOptions validation_attack(const Recipe& recipe, int steps) {
+  ThreatModel threat;
+  threat.norm = parse_norm(recipe.norm);
+  threat.eps = static_cast<float>(recipe.eps);
+  AttackOptions attack = pgd(threat, steps, 2.5f * threat.eps / static_cast<float>(steps));
+  attack.stop = StopRule::kOnSuccess;
+  attack.seed = recipe.seed;
+  return attack;
+}
+
+}  // namespace ringfort

@@ -1,0 +1,38 @@
+// Training methods as compositions: inner attack + outer loss (+ controller, in the trainer). A
+// paper's method is a named preset; a new idea is a new part.
+//
+//   standard   no attack                                      cross-entropy
+//   pgd-at     PGD, eval-mode batch norm    (Madry et al. 2018)   cross-entropy on x_adv only
+//   fast-at    FGSM-RS, train-mode, tracking (Wong et al. 2020)   cross-entropy on x_adv only
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adversarial/attack.h"
+#include "adversarial/recipe.h"
+
+namespace ringfort {
+
+enum class OuterLoss { kCrossEntropy };  // mean over the batch, on the adversarial examples
+
+struct TrainingMethod {
+  std::optional<AttackOptions> inner;  // none: train on the images themselves
+  OuterLoss outer = OuterLoss::kCrossEntropy;
+};
+
+// The recipe's method with its source's defaults where the recipe leaves a choice open.
+// Errors: an unknown method, norm, dtype or batch-norm mode lists the known ones.
+TrainingMethod make_method(const Recipe& recipe);
+
+// The attack that measures held-out robustness during training: PGD with alpha 2.5 eps / steps,
+// eval mode.
+AttackOptions validation_attack(const Recipe& recipe, int steps);
+
+Norm parse_norm(const std::string& name);
+Dtype parse_dtype(const std::string& name);
+AttackBn parse_attack_bn(const std::string& name);
+Dtype attack_dtype(const Recipe& recipe);
+
+}  // namespace ringfort

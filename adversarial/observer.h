@@ -1,0 +1,47 @@
+// What a training run tells the world while it goes on. The trainer knows no files and no terminal:
+// tools/ implements this (run folder, progress line); tests implement it to look.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace ringfort {
+
+struct StepRecord {
+  int64_t step = 0;  // steps done
+  int64_t total_steps = 0;
+  double epoch = 0;  // epochs done, with fraction
+  double loss = 0;   // mean training loss since the last record
+  double accuracy =
+      0;  // share of training images classified rightly under the training attack, same span
+  double lr = 0;
+  double images_per_second = 0;
+  double seconds = 0;  // since training began
+  double eta_seconds = 0;
+  std::optional<double> probe_accuracy;  // PGD-10 accuracy on the probe images, where the probe ran
+};
+
+struct EpochRecord {
+  int epoch = 0;  // epochs done
+  int64_t step = 0;
+  double train_loss = 0;
+  double train_accuracy = 0;   // under the training attack
+  double clean_accuracy = 0;   // held-out
+  double robust_accuracy = 0;  // held-out, PGD
+  double lr = 0;
+  double images_per_second = 0;
+  double seconds = 0;  // since training began
+  bool best = false;   // highest held-out robust accuracy so far
+};
+
+class TrainingObserver {
+ public:
+  virtual ~TrainingObserver() = default;
+  virtual void on_start(const std::string& /*header*/) {}
+  virtual void on_step(const StepRecord&) {}
+  virtual void on_epoch(const EpochRecord&) {}
+  virtual void on_message(const std::string& /*sentence*/) {}  // said at once: collapse, fall-backs
+};
+
+}  // namespace ringfort

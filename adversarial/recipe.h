@@ -1,0 +1,68 @@
+// Recipe: everything that decides a training run. Plain data with the defaults in place;
+// tools/recipe_file reads it from TOML and from flags, and writes it back fully resolved. Names are
+// timm's and torchattacks' where they have one.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ringfort {
+
+struct Recipe {
+  // data
+  std::string dataset = "fashion-mnist";
+  std::string data_dir;
+  int64_t hold_out = 1000;       // training images kept for choosing the best checkpoint
+  std::string augment = "none";  // none | crop-flip
+  int crop_pad = 4;              // pixels of zero padding on each side before the random crop
+
+  // model
+  std::string model = "cnn_small";
+  int width = 0;  // channels of the first stage; 0: the model's own default
+
+  // method: "standard", "pgd-at" (Madry et al. 2018) or "fast-at" (Wong et al. 2020)
+  std::string method = "fast-at";
+  std::string norm = "Linf";
+  double eps = 8.0 / 255;
+  double attack_alpha =
+      0;  // step size; 0: the method's source (fast-at 1.25 eps, pgd-at 2.5 eps / steps)
+  int attack_steps = 0;  // 0: the method's source (fast-at 1, pgd-at 10)
+  std::string attack_bn =
+      "default";  // default | eval | train | train-track; default: the method's source
+
+  // optimisation
+  int epochs = 15;
+  int64_t max_steps = 0;  // 0: no limit
+  int batch_size = 128;
+  std::string opt = "sgd";
+  double lr = 0.1;  // peak learning rate
+  double momentum = 0.9;
+  bool nesterov = false;
+  double weight_decay = 5e-4;
+  bool decay_all = true;         // weight decay on norm parameters and biases too
+  std::string sched = "cyclic";  // constant | piecewise | cyclic | cosine
+  double sched_peak = 0.4;       // cyclic: share of training at which lr peaks
+  std::vector<double> decay_milestones = {0.5, 0.75};  // piecewise: shares of training
+  double decay_rate = 0.1;                             // piecewise: factor at each milestone
+  double warmup_epochs = 0;  // linear from 0 to lr before the schedule takes over
+  double min_lr = 0;         // cosine: where it ends
+
+  // controller
+  int64_t probe_every = 200;         // steps between collapse probes; 0: no probe
+  int64_t probe_samples = 256;       // held-out images of the probe
+  double collapse_drop = 0.2;        // collapse: probe accuracy falls this far below its best
+  std::string on_collapse = "stop";  // stop | restore | continue
+  int val_attack_steps = 10;         // held-out PGD at each epoch's end
+
+  // numbers and machine
+  std::string dtype = "float32";         // float32 | bfloat16
+  std::string attack_dtype = "default";  // default: as dtype
+  std::string device = "auto";           // auto | cpu | cuda | cuda:N
+  uint64_t seed = 0;
+  int threads = 0;         // 0: all cores
+  int64_t log_every = 50;  // steps between log lines
+  std::string output = "runs/latest";
+};
+
+}  // namespace ringfort

@@ -1,0 +1,309 @@
+#include "adversarial/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#include "engine/version.h"
+#include "kernels/augment.h"
+#include "kernels/plans.h"
+#include "models/checkpoint.h"
+
+namespace ringfort {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+ScheduleKind parse_schedule(const std::string& name) {
+  if (name == "constant") return ScheduleKind::kConstant;
+  if (name == "piecewise") return ScheduleKind::kPiecewise;
+  if (name == "cyclic") return ScheduleKind::kCyclic;
+  if (name == "cosine") return ScheduleKind::kCosine;
+  fail("there is no schedule '{}'; known are constant, piecewise, cyclic, cosine", name);
+}
+
+Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_per_epoch) {
+  Schedule schedule;
+  schedule.kind = parse_schedule(recipe.sched);
+  schedule.lr = recipe.lr;
+  schedule.total_steps = total_steps;
+  schedule.warmup_steps =
+      static_cast<int64_t>(recipe.warmup_epochs * static_cast<double>(steps_per_epoch));
+  schedule.peak = recipe.sched_peak;
+  schedule.milestones = recipe.decay_milestones;
+  schedule.decay_rate = recipe.decay_rate;
+  schedule.min_lr = recipe.min_lr;
+  return schedule;
+}
+
+std::vector<std::byte> bytes_of(const View& view) {
+  const auto* first = static_cast<const std::byte*>(view.data);
+  return {first, first + view.bytes()};
+}
+
+void restore(const View& view, const std::vector<std::byte>& bytes) {
+  std::memcpy(view.data, bytes.data(), bytes.size());
+}
+
+}  // namespace
+
+// --- one step ---
+
+TrainingStep::TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method,
+                           SgdOptions sgd, Dtype dtype)
+    : exec_(exec), pool_(pool), model_(model), dtype_(dtype), optimizer_(model.params(), sgd) {
+  if (method.inner) attack_.emplace(exec, pool, model, *method.inner);
+}
+
+StepOutcome TrainingStep::run(const AttackInput& batch, double lr) {
+  const Tensor x = attack_ ? attack_->run(batch) : batch.x_nat;
+  const int64_t n = x.shape().n;
+  StepOutcome outcome;
+  {
+    Pass p(exec_, pool_, model_.params(), {Wrt::kParams, BnMode::kBatchAndUpdate, dtype_});
+    const Var logits = model_.forward(p, p.input(x));
+    Loss loss = cross_entropy(p, logits, batch.labels, 1.0 / static_cast<double>(n));
+    for (int64_t i = 0; i < n; ++i) {
+      outcome.loss += static_cast<double>(loss.loss.as<const float>()[i]) / static_cast<double>(n);
+      outcome.correct +=
+          loss.prediction.as<const int32_t>()[i] == batch.labels.as<const int32_t>()[i];
+    }
+    p.backward(logits, std::move(loss.dlogits));
+  }
+  optimizer_.step(exec_, lr);
+  return outcome;
+}
+
+// --- the loop ---
+
+struct Trainer::Span {
+  double loss = 0, since = now();
+  int64_t correct = 0, images = 0, steps = 0;
+
+  void add(const StepOutcome& outcome, int64_t batch) {
+    loss += outcome.loss;
+    correct += outcome.correct;
+    images += batch;
+    ++steps;
+  }
+  double mean_loss() const { return steps > 0 ? loss / static_cast<double>(steps) : 0; }
+  double accuracy() const {
+    return images > 0 ? static_cast<double>(correct) / static_cast<double>(images) : 0;
+  }
+  double rate() const { return static_cast<double>(images) / std::max(now() - since, 1e-9); }
+};
+
+struct Trainer::Snapshot {
+  std::vector<std::byte> master, statistics, momentum;
+  double probe = 0;
+};
+
+Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data,
+                 std::filesystem::path folder, TrainingObserver& observer)
+    : exec_(exec),
+      recipe_(recipe),
+      data_(data),
+      folder_(std::move(folder)),
+      observer_(observer),
+      split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
+      method_(make_method(recipe)),
+      collapse_(recipe.collapse_drop) {
+  const Dtype dtype = parse_dtype(recipe.dtype);
+  ModelSpec spec;
+  spec.name = recipe.model;
+  spec.width = recipe.width;
+  spec.classes = static_cast<int64_t>(data.class_names.size());
+  spec.height = data.height;
+  spec.image_width = data.width;
+  spec.channels = data.channels;
+  spec.mean = data.mean;
+  spec.std = data.std;
+  const bool copy = dtype == Dtype::kBFloat16 || attack_dtype(recipe) == Dtype::kBFloat16;
+  model_ = make_model(spec, {.bfloat16_copy = copy});
+  initialize(exec, model_->params(), recipe.seed);
+
+  require(recipe.opt == "sgd", "there is no optimizer '{}'; known is sgd", recipe.opt);
+  const SgdOptions sgd{recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all};
+  step_ = std::make_unique<TrainingStep>(exec, pool_, *model_, method_, sgd, dtype);
+  // A last batch that is not full would need plans and buffers of its own; its images come first in
+  // another epoch.
+  loader_ = std::make_unique<Loader>(data, split_.training,
+                                     LoaderOptions{recipe.batch_size, recipe.seed, true, true});
+  require(loader_->batches_per_epoch() > 0, "train: {} training images do not fill one batch of {}",
+          split_.training.size(), recipe.batch_size);
+  total_steps_ = loader_->batches_per_epoch() * recipe.epochs;
+  if (recipe.max_steps > 0) total_steps_ = std::min(total_steps_, recipe.max_steps);
+  schedule_ = make_schedule(recipe, total_steps_, loader_->batches_per_epoch());
+  probe_ = held_out(std::min<int64_t>(recipe.probe_samples, recipe.hold_out));
+  validation_ = held_out(recipe.hold_out);
+}
+
+Trainer::~Trainer() = default;
+
+AttackInput Trainer::prepare(const Batch& batch, uint32_t epoch) {
+  AttackInput input;
+  const Shape shape{batch.size(), data_.height, data_.width, data_.channels};
+  input.x_nat = Tensor(pool_, shape, Dtype::kFloat32);
+  input.labels = Tensor(pool_, matrix_shape(shape.n, 1), Dtype::kInt32);
+  std::copy(batch.labels.begin(), batch.labels.end(), input.labels.as<int32_t>());
+  input.samples = batch.samples;
+  input.epoch = epoch;
+  PadCropFlip augment;
+  if (recipe_.augment == "crop-flip")
+    augment = {recipe_.crop_pad, true, {recipe_.seed, Purpose::kAugment, epoch}};
+  const View bytes{const_cast<uint8_t*>(batch.pixels.data()), Dtype::kUint8, shape,
+                   Layout::kChannelsLast};
+  pad_crop_flip(exec_, input.x_nat, bytes, input.samples.data(), augment);
+  return input;
+}
+
+AttackInput Trainer::held_out(int64_t count) {
+  AttackInput input;
+  if (count == 0) return input;
+  Batch batch;
+  gather_batch(data_, std::span(split_.held_out).first(static_cast<size_t>(count)), batch);
+  input.x_nat = Tensor(pool_, {count, data_.height, data_.width, data_.channels}, Dtype::kFloat32);
+  input.labels = Tensor(pool_, matrix_shape(count, 1), Dtype::kInt32);
+  std::copy(batch.labels.begin(), batch.labels.end(), input.labels.as<int32_t>());
+  input.samples = batch.samples;
+  const View bytes{batch.pixels.data(), Dtype::kUint8, input.x_nat.shape(), Layout::kChannelsLast};
+  pad_crop_flip(exec_, input.x_nat, bytes, input.samples.data(), {});
+  return input;
+}
+
+double Trainer::robust_accuracy(const AttackInput& images, int steps) {
+  const AttackResult result =
+      attack(exec_, pool_, *model_, images, validation_attack(recipe_, steps), recipe_.batch_size);
+  const auto standing = std::count(result.fooled.begin(), result.fooled.end(), uint8_t{0});
+  return static_cast<double>(standing) / static_cast<double>(result.fooled.size());
+}
+
+TrainingResult Trainer::run() {
+  started_ = now();
+  observer_.on_start(fmt::format(
+      "{} (width {}, {} parameters) on {}: {} by {}; {} steps of {} images, {} threads",
+      model_->spec().name, model_->spec().width, model_->params().parameter_count(), data_.name,
+      recipe_.method, method_.inner ? describe(*method_.inner) : "no attack", total_steps_,
+      recipe_.batch_size, exec_.threads()));
+  since_record_ = std::make_unique<Span>();
+  for (int epoch = 0; epoch < recipe_.epochs && result_.steps < total_steps_; ++epoch)
+    if (!run_epoch(epoch)) break;
+  result_.seconds = now() - started_;
+  exec_.plans().save();
+  return result_;
+}
+
+// False where training is over: collapsed.
+bool Trainer::run_epoch(int epoch) {
+  since_epoch_ = std::make_unique<Span>();
+  loader_->start_epoch(static_cast<uint32_t>(epoch));
+  Batch batch;
+  double lr = 0;
+  bool healthy = true;
+  while (healthy && result_.steps < total_steps_ && loader_->next(batch)) {
+    lr = learning_rate(schedule_, result_.steps);
+    const StepOutcome outcome = step_->run(prepare(batch, static_cast<uint32_t>(epoch)), lr);
+    ++result_.steps;
+    require(std::isfinite(outcome.loss),
+            "train: the loss is not finite at step {} (epoch {}); a smaller --lr or "
+            "--warmup-epochs 1 helps",
+            result_.steps, epoch + 1);
+    since_record_->add(outcome, batch.size());
+    since_epoch_->add(outcome, batch.size());
+    const bool probe =
+        recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
+    if (!probe && result_.steps % recipe_.log_every != 0 && result_.steps != total_steps_) continue;
+    StepRecord record;
+    record.step = result_.steps;
+    record.total_steps = total_steps_;
+    record.epoch =
+        static_cast<double>(result_.steps) / static_cast<double>(loader_->batches_per_epoch());
+    record.loss = since_record_->mean_loss();
+    record.accuracy = since_record_->accuracy();
+    record.lr = lr;
+    record.images_per_second = since_record_->rate();
+    if (probe) healthy = healthy_after_probe(record);
+    record.seconds = now() - started_;
+    record.eta_seconds = record.seconds / static_cast<double>(result_.steps) *
+                         static_cast<double>(total_steps_ - result_.steps);
+    observer_.on_step(record);
+    *since_record_ = Span{};
+  }
+  if (!healthy) result_.collapsed = true;
+  finish_epoch(epoch, lr);
+  return healthy;
+}
+
+// Runs the probe; false where training must stop.
+bool Trainer::healthy_after_probe(StepRecord& record) {
+  record.probe_accuracy = robust_accuracy(probe_, 10);
+  const auto sentence = collapse_.observe(*record.probe_accuracy, record.accuracy, record.step);
+  ParamStore& params = model_->params();
+  if (!sentence) {
+    if (recipe_.on_collapse == "restore") {
+      healthy_ = std::make_unique<Snapshot>(
+          Snapshot{bytes_of(params.flat_master()), bytes_of(params.flat_statistics()),
+                   bytes_of(step_->optimizer().momentum_buffer()), *record.probe_accuracy});
+    }
+    return true;
+  }
+  observer_.on_message(*sentence);
+  if (recipe_.on_collapse == "continue") return true;
+  if (recipe_.on_collapse == "stop" || healthy_ == nullptr) {
+    observer_.on_message(
+        "training stops here; best.safetensors holds the best epoch before the collapse");
+    return false;
+  }
+  restore(params.flat_master(), healthy_->master);
+  restore(params.flat_statistics(), healthy_->statistics);
+  restore(step_->optimizer().momentum_buffer(), healthy_->momentum);
+  params.master_changed(exec_);
+  params.statistics_changed();
+  observer_.on_message(
+      fmt::format("went back to the weights of the last healthy probe ({:.1f} % under PGD)",
+                  100 * healthy_->probe));
+  return true;
+}
+
+void Trainer::finish_epoch(int epoch, double lr) {
+  EpochRecord record;
+  record.epoch = epoch + 1;
+  record.step = result_.steps;
+  record.train_loss = since_epoch_->mean_loss();
+  record.train_accuracy = since_epoch_->accuracy();
+  record.lr = lr;
+  record.images_per_second = since_epoch_->rate();
+  if (validation_.x_nat) {
+    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
+    int64_t correct = 0;
+    for (size_t i = 0; i < predictions.size(); ++i)
+      correct += predictions[i] == validation_.labels.as<const int32_t>()[i];
+    record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
+    record.robust_accuracy = robust_accuracy(validation_, recipe_.val_attack_steps);
+  }
+  record.best = result_.best_epoch == 0 || record.robust_accuracy > result_.best_robust;
+  if (record.best) {
+    result_.best_robust = record.robust_accuracy;
+    result_.best_epoch = record.epoch;
+    save("best.safetensors", record.epoch, record);
+  }
+  save("last.safetensors", record.epoch, record);
+  record.seconds = now() - started_;
+  observer_.on_epoch(record);
+  *since_record_ = Span{};
+}
+
+void Trainer::save(const char* name, int epoch, const EpochRecord& record) {
+  save_checkpoint(
+      folder_ / name, *model_,
+      {{"ringfort.version", std::string(version())},
+       {"ringfort.dataset", data_.name},
+       {"ringfort.epoch", std::to_string(epoch)},
+       {"ringfort.held_out_clean_accuracy", fmt::format("{:.4f}", record.clean_accuracy)},
+       {"ringfort.held_out_robust_accuracy", fmt::format("{:.4f}", record.robust_accuracy)}});
+}
+
+}  // namespace ringfort

@@ -1,0 +1,97 @@
+// Trainer: the training loop. Per step, in this order: batch -> augment -> inner attack -> training
+// pass -> update.
+#pragma once
+
+#include <filesystem>
+
+#include "adversarial/collapse.h"
+#include "adversarial/method.h"
+#include "adversarial/observer.h"
+#include "engine/data/dataset.h"
+#include "engine/data/hold_out.h"
+#include "engine/data/loader.h"
+#include "engine/optimizer.h"
+#include "engine/schedule.h"
+
+namespace ringfort {
+
+// What one step of training does to a batch; the benches time it alone.
+struct StepOutcome {
+  double loss = 0;      // mean over the batch
+  int64_t correct = 0;  // under the training attack, by the training pass
+};
+
+class TrainingStep {
+ public:
+  TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method, SgdOptions sgd,
+               Dtype dtype);
+
+  // x_nat (N, H, W, C) float32 in [0, 1].
+  StepOutcome run(const AttackInput& batch, double lr);
+
+  Sgd& optimizer() { return optimizer_; }
+  int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }
+
+ private:
+  Exec& exec_;
+  Pool& pool_;
+  Model& model_;
+  Dtype dtype_;
+  std::optional<TrainingAttack> attack_;
+  Sgd optimizer_;
+};
+
+struct TrainingResult {
+  int64_t steps = 0;
+  double seconds = 0;      // training and validation
+  double best_robust = 0;  // held-out
+  int best_epoch = 0;
+  bool collapsed = false;  // training stopped because of catastrophic overfitting
+};
+
+// Trains by the recipe on `data`; writes best.safetensors and last.safetensors into `folder` and
+// tells `observer`.
+class Trainer {
+ public:
+  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, std::filesystem::path folder,
+          TrainingObserver& observer);
+  ~Trainer();
+
+  TrainingResult run();
+  Model& model() { return *model_; }
+
+ private:
+  struct Span;      // running sums between two records
+  struct Snapshot;  // weights, momentum and statistics of the last healthy probe
+
+  AttackInput prepare(const Batch& batch, uint32_t epoch);
+  AttackInput held_out(int64_t count);
+  double robust_accuracy(const AttackInput& images, int steps);
+  bool run_epoch(int epoch);
+  void record_step(const StepOutcome& outcome, int64_t images, double lr);
+  bool healthy_after_probe(StepRecord& record);
+  void finish_epoch(int epoch, double lr);
+  void save(const char* name, int epoch, const EpochRecord& record);
+
+  Exec& exec_;
+  const Recipe recipe_;
+  const Dataset& data_;
+  std::filesystem::path folder_;
+  TrainingObserver& observer_;
+  Pool pool_;
+  HoldOut split_;
+  std::unique_ptr<Model> model_;
+  TrainingMethod method_;
+  std::unique_ptr<TrainingStep> step_;
+  std::unique_ptr<Loader> loader_;
+  Schedule schedule_;
+  CollapseDetector collapse_;
+  std::unique_ptr<Snapshot> healthy_;
+  AttackInput probe_, validation_;
+  std::unique_ptr<Span> since_record_, since_epoch_;
+  TrainingResult result_;
+  int64_t total_steps_ = 0;
+  double started_ = 0;  // seconds on the steady clock
+};
+
+}  // namespace ringfort

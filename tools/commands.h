@@ -1,0 +1,71 @@
+// The commands of the program, as plain data: tools/cli parses them, tools/main runs them. Those
+// that need the engine are implemented in train.cpp, evaluate.cpp and info.cpp.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "adversarial/recipe.h"
+#include "kernels/error.h"
+#include "tools/recipe_file.h"
+
+namespace ringfort {
+
+// The command line itself is wrong: exit code 2, every other Error 1.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+// ringfort train RECIPE.toml [--key value ...] [--overwrite]
+struct TrainCommand {
+  std::filesystem::path recipe_file;
+  std::vector<Override> overrides;
+  bool overwrite = false;  // replace the run that --output holds
+};
+
+// ringfort evaluate RUN_OR_CHECKPOINT ...; what is not given comes from the run's recipe.
+struct EvaluateCommand {
+  std::filesystem::path target;  // a run folder or a .safetensors file
+  std::string attack = "pgd";    // pgd | fgsm | fgsm-rs
+  std::optional<std::string> norm;
+  std::optional<double> eps;
+  std::optional<double> attack_alpha;
+  int attack_steps = 50;
+  int restarts = 10;
+  int64_t n = 1000;  // the first n test images; 0: all
+  int batch_size = 250;
+  uint64_t seed = 0;
+  std::string attack_dtype = "float32";
+  std::string attack_bn = "eval";
+  std::optional<std::string> data_dir;
+  int threads = 0;  // 0: all cores
+  std::string device = "auto";
+  std::filesystem::path json;  // empty: evaluation.json in the run folder
+};
+
+// ringfort report RUN
+struct ReportCommand {
+  std::filesystem::path run;
+};
+
+// ringfort info [--plans] [--models]
+struct InfoCommand {
+  bool plans = false;
+  bool models = false;
+};
+
+// --help and --version: text for stdout, nothing else to do.
+struct TextCommand {
+  std::string text;
+};
+
+// Each returns the exit code of the program and throws Error. `recipe` is validated, overrides in.
+int run_train(const Recipe& recipe, const TrainCommand& command);
+int run_evaluate(const EvaluateCommand& command);
+int run_info(const InfoCommand& command);
+
+}  // namespace ringfort

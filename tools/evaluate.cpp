@@ -1,0 +1,115 @@
+// `ringfort evaluate`: a run folder or a checkpoint under attack.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "adversarial/evaluate.h"
+#include "adversarial/method.h"
+#include "models/checkpoint.h"
+#include "tools/commands.h"
+#include "tools/evaluation_file.h"
+#include "tools/machine.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/run_folder.h"
+
+namespace ringfort {
+namespace {
+
+struct Target {
+  std::filesystem::path checkpoint;
+  std::filesystem::path run;     // empty for a bare checkpoint
+  std::optional<Recipe> recipe;  // of the run
+};
+
+Target find_target(const std::filesystem::path& path) {
+  Target target;
+  if (!std::filesystem::is_directory(path)) {
+    require(std::filesystem::exists(path),
+            "evaluate: there is neither a run folder nor a checkpoint at {}", path.string());
+    target.checkpoint = path;
+    const auto recipe = path.parent_path() / kRecipeFile;
+    if (std::filesystem::exists(recipe)) target.recipe = read_recipe(recipe);
+    return target;
+  }
+  target.run = path;
+  target.checkpoint = path / kBestCheckpoint;
+  require(std::filesystem::exists(target.checkpoint),
+          "evaluate: {} holds no {}; has a run been trained there?", path.string(),
+          kBestCheckpoint);
+  target.recipe = read_recipe(path / kRecipeFile);
+  return target;
+}
+
+AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) {
+  ThreatModel threat;
+  threat.norm = parse_norm(command.norm.value_or(recipe.norm));
+  threat.eps = static_cast<float>(command.eps.value_or(recipe.eps));
+  AttackOptions options;
+  if (command.attack == "fgsm")
+    options = fgsm(threat);
+  else if (command.attack == "fgsm-rs")
+    options = fgsm_rs(threat);
+  else
+    // The Fast-AT protocol: PGD-50 with a quarter of eps per step (2/255 at 8/255).
+    options = pgd(threat, command.attack_steps, threat.eps / 4);
+  if (command.attack_alpha) options.alpha = static_cast<float>(*command.attack_alpha);
+  options.restarts = command.restarts;
+  options.stop = StopRule::kOnSuccess;
+  options.bn = parse_attack_bn(command.attack_bn);
+  options.dtype = parse_dtype(command.attack_dtype);
+  options.seed = command.seed;
+  return options;
+}
+
+std::string percent(double accuracy) { return fmt::format("{:.1f} %", 100 * accuracy); }
+
+}  // namespace
+
+int run_evaluate(const EvaluateCommand& command) {
+  const Target target = find_target(command.target);
+  const Recipe recipe = target.recipe.value_or(Recipe{});
+  require(target.recipe || (command.eps && command.data_dir),
+          "evaluate: {} has no {} beside it, so --eps and --data-dir must be given",
+          target.checkpoint.string(), kRecipeFile);
+
+  const std::unique_ptr<Exec> exec = open_exec(command.device, command.threads);
+  EvaluateOptions options;
+  options.attack_name = command.attack;
+  options.attack = make_attack(command, recipe);
+  options.n = command.n;
+  options.batch_size = command.batch_size;
+  const LoadedModel loaded = load_checkpoint(
+      *exec, target.checkpoint, {.bfloat16_copy = options.attack.dtype == Dtype::kBFloat16});
+  const auto named = loaded.metadata.find("ringfort.dataset");
+  const Dataset test = load_dataset(named != loaded.metadata.end() ? named->second : recipe.dataset,
+                                    command.data_dir.value_or(recipe.data_dir), Split::kTest);
+
+  fmt::print("Attacking {} on {}: {}\n", target.checkpoint.string(), test.name,
+             describe(options.attack));
+  const bool terminal = isatty(STDOUT_FILENO) != 0;
+  if (terminal)
+    options.progress = [](int64_t done, int64_t total) {
+      fmt::print("\r  {} of {} images done", done, total);
+      std::fflush(stdout);
+    };
+  Pool pool;
+  Evaluation evaluation = evaluate(*exec, pool, *loaded.model, test, options);
+  if (terminal) fmt::print("\n");
+  evaluation.checkpoint = target.checkpoint.filename().string();
+
+  std::filesystem::path json = command.json;
+  if (json.empty() && !target.run.empty()) json = target.run / kEvaluationFile;
+  if (!json.empty()) write_evaluation(json, evaluation);
+  // A report shows the run's own evaluation.
+  if (!target.run.empty()) {
+    if (json != target.run / kEvaluationFile)
+      write_evaluation(target.run / kEvaluationFile, evaluation);
+    write_report(target.run);
+  }
+  fmt::print("Clean accuracy {}, robust accuracy {} on {} images in {}\n",
+             percent(evaluation.clean_accuracy), percent(evaluation.robust_accuracy), evaluation.n,
+             duration_text(evaluation.seconds));
+  return 0;
+}
+
+}  // namespace ringfort

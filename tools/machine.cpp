@@ -1,0 +1,44 @@
+#include "tools/machine.h"
+
+#include <charconv>
+#include <cstdlib>
+
+#include "kernels/error.h"
+
+namespace ringfort {
+namespace {
+
+Device parse_device(const std::string& name) {
+  if (name == "auto" || name == "cpu") return {DeviceKind::kCpu, 0};
+  if (name == "cuda") return {DeviceKind::kCuda, 0};
+  int index = -1;
+  const std::string prefix = "cuda:";
+  if (name.starts_with(prefix)) {
+    const auto [end, error] =
+        std::from_chars(name.data() + prefix.size(), name.data() + name.size(), index);
+    if (error != std::errc() || end != name.data() + name.size()) index = -1;
+  }
+  require(index >= 0, "--device: there is no device '{}'; write auto, cpu, cuda or cuda:0", name);
+  return {DeviceKind::kCuda, index};
+}
+
+}  // namespace
+
+std::filesystem::path plan_file() {
+  std::filesystem::path cache;
+  if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
+    cache = xdg;
+  else if (const char* home = std::getenv("HOME"); home != nullptr && *home != '\0')
+    cache = std::filesystem::path(home) / ".cache";
+  else
+    return {};
+  std::error_code ignored;  // an unwritable cache costs time, not the run
+  std::filesystem::create_directories(cache / "ringfort", ignored);
+  return cache / "ringfort" / "plans.json";
+}
+
+std::unique_ptr<Exec> open_exec(const std::string& device, int threads) {
+  return std::make_unique<Exec>(parse_device(device), threads, plan_file().string());
+}
+
+}  // namespace ringfort

@@ -1,0 +1,20 @@
+// Where the program runs: the Exec that the command line's --device and --threads ask for.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "kernels/exec.h"
+
+namespace ringfort {
+
+// device: auto, cpu, cuda or cuda:N. threads: 0 for all cores. Plans are kept in plan_file().
+// Errors: an unknown device, a device this build or machine does not have.
+std::unique_ptr<Exec> open_exec(const std::string& device, int threads);
+
+// $XDG_CACHE_HOME/ringfort/plans.json, or ~/.cache/ringfort/plans.json; empty where there is no
+// home.
+std::filesystem::path plan_file();
+
+}  // namespace ringfort

@@ -1,0 +1,48 @@
+// The program: parse, run, and turn an error into one sentence on stderr. Exit codes: 0 done, 1
+// failed, 2 the command line is wrong.
+#include <fmt/format.h>
+
+#include <exception>
+
+#include "tools/cli.h"
+#include "tools/report.h"
+
+namespace ringfort {
+namespace {
+
+int run(const TrainCommand& command) {
+  return run_train(read_recipe(command.recipe_file, command.overrides), command);
+}
+
+int run(const EvaluateCommand& command) { return run_evaluate(command); }
+
+int run(const ReportCommand& command) {
+  fmt::print("{}\n", write_report(command.run).string());
+  return 0;
+}
+
+int run(const InfoCommand& command) { return run_info(command); }
+
+int run(const TextCommand& command) {
+  fmt::print("{}", command.text);
+  return 0;
+}
+
+int complain(const char* sentence, int exit_code) {
+  fmt::print(stderr, "ringfort: {}\n", sentence);
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace ringfort
+
+int main(int argc, char** argv) {
+  try {
+    const ringfort::Command command = ringfort::parse_command_line({argv + 1, argv + argc});
+    return std::visit([](const auto& chosen) { return ringfort::run(chosen); }, command);
+  } catch (const ringfort::UsageError& error) {
+    return ringfort::complain(error.what(), 2);
+  } catch (const std::exception& error) {
+    return ringfort::complain(error.what(), 1);
+  }
+}

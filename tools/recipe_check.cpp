@@ -1,0 +1,119 @@
+#include "tools/recipe_check.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "kernels/error.h"
+
+namespace ringfort {
+namespace {
+
+// Recipes are written back as TOML and shown in HTML: both are UTF-8.
+bool is_utf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80                   ? 1
+                          : lead >= 0xC2 && lead < 0xE0 ? 2
+                          : (lead & 0xF0) == 0xE0       ? 3
+                          : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                        : 0;
+    if (length == 0 || i + length > text.size()) return false;
+    uint32_t code = length == 1 ? lead : lead & (0x7Fu >> length);
+    for (size_t j = 1; j < length; ++j) {
+      const auto next = static_cast<unsigned char>(text[i + j]);
+      if ((next & 0xC0) != 0x80) return false;
+      code = code << 6 | (next & 0x3Fu);
+    }
+    const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
+    if (overlong || code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) return false;
+    i += length;
+  }
+  return true;
+}
+
+void check_text(const RecipeField& field, const std::string& text, std::string_view what) {
+  if (!field.choices.empty()) {
+    const bool known =
+        std::find(field.choices.begin(), field.choices.end(), text) != field.choices.end();
+    require(known, "{}: '{}' is not one of {}", what, text, fmt::join(field.choices, ", "));
+    return;
+  }
+  const bool printable = std::none_of(text.begin(), text.end(), [](char c) {
+    return static_cast<unsigned char>(c) < ' ' || c == 0x7F;
+  });
+  require(printable && is_utf8(text),
+          "{} holds control characters or bytes that are not UTF-8; write plain text", what);
+}
+
+void check_device(const std::string& device, const std::string& what) {
+  const std::string_view prefix = "cuda:";
+  const bool numbered = device.starts_with(prefix) && device.size() > prefix.size() &&
+                        device.size() <= prefix.size() + 3 &&
+                        device.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
+  require(device == "auto" || device == "cpu" || device == "cuda" || numbered,
+          "{}: '{}' is not one of auto, cpu, cuda, cuda:N", what, device);
+}
+
+}  // namespace
+
+void check_range(const RecipeField& field, double value, std::string_view what) {
+  const Range& range = field.range;
+  const bool inside =
+      value <= range.high && (range.low_open ? value > range.low : value >= range.low);
+  require(inside, "{}: {} is out of range; give a number {} {} {} {}", what, format_real(value),
+          range.low_open ? "above" : "from", format_real(range.low),
+          range.low_open ? "and at most" : "to", format_real(range.high));
+}
+
+void check_field(const Recipe& recipe, const RecipeField& field, std::string_view what) {
+  if (auto* text = std::get_if<std::string Recipe::*>(&field.member))
+    return check_text(field, recipe.**text, what);
+  if (auto* narrow = std::get_if<int Recipe::*>(&field.member))
+    return check_range(field, recipe.**narrow, what);
+  if (auto* wide = std::get_if<int64_t Recipe::*>(&field.member))
+    return check_range(field, static_cast<double>(recipe.**wide), what);
+  if (auto* large = std::get_if<uint64_t Recipe::*>(&field.member))
+    return check_range(field, static_cast<double>(recipe.**large), what);
+  if (auto* real = std::get_if<double Recipe::*>(&field.member))
+    return check_range(field, recipe.**real, what);
+  if (auto* list = std::get_if<std::vector<double> Recipe::*>(&field.member))
+    for (const double value : recipe.**list) check_range(field, value, what);
+}
+
+void require_eps_in_range(std::string_view what, const std::string& norm, double eps) {
+  require(eps >= 0, "{}: {} is negative; a distance is 0 or more", what, format_real(eps));
+  if (norm != "Linf" || eps <= 1) return;
+  const bool grey_levels = eps <= 255;
+  fail("{}: {} is more than 1, but pixels are in [0, 1]; {}", what, format_real(eps),
+       grey_levels ? fmt::format("for {0} grey levels write {0}/255", format_real(eps))
+                   : "write grey levels as a fraction, such as 8/255");
+}
+
+void check_together(const Recipe& recipe,
+                    const std::function<std::string(const std::string& key)>& where) {
+  require(!recipe.data_dir.empty(),
+          "{} is missing; name the folder that holds the data set's files (--data-dir FOLDER)",
+          where("data-dir"));
+  require(!recipe.output.empty(), "{} is empty; name the run folder to create", where("output"));
+  require_eps_in_range(where("eps"), recipe.norm, recipe.eps);
+  require_eps_in_range(where("attack-alpha"), recipe.norm, recipe.attack_alpha);
+  require(recipe.method == "standard" || recipe.eps > 0,
+          "{} is 0, which leaves the attack of method '{}' nothing to do; write 8/255, or choose "
+          "method standard",
+          where("eps"), recipe.method);
+  require(recipe.probe_every == 0 || recipe.probe_samples <= recipe.hold_out,
+          "{}: the probe's {} images are more than the {} held out; lower it, raise hold-out, or "
+          "switch the probe off with probe-every 0",
+          where("probe-samples"), recipe.probe_samples, recipe.hold_out);
+  require(!recipe.nesterov || recipe.momentum > 0,
+          "{} needs momentum above 0; set momentum 0.9 or nesterov false", where("nesterov"));
+  require(std::is_sorted(recipe.decay_milestones.begin(), recipe.decay_milestones.end()),
+          "{} must increase, as in 0.5, 0.75", where("decay-milestones"));
+  require(recipe.sched != "cosine" || recipe.min_lr <= recipe.lr,
+          "{}: {} is more than lr {}; a cosine schedule goes down", where("min-lr"),
+          format_real(recipe.min_lr), format_real(recipe.lr));
+  check_device(recipe.device, where("device"));
+}
+
+}  // namespace ringfort

@@ -1,0 +1,116 @@
+// The table of recipe fields. Key names are timm's and torchattacks' where they have one.
+#include "tools/recipe_file.h"
+
+namespace ringfort {
+namespace {
+
+constexpr double kMaxCount = 1e12;
+constexpr double kMaxSeed = 9223372036854774784.0;  // below 2^63: TOML's integers are signed
+
+// clang-format off
+std::vector<RecipeField> data_and_model_fields() {
+  return {
+      {"data", "dataset", &Recipe::dataset, "data set: fashion-mnist, cifar10"},
+      {"data", "data-dir", &Recipe::data_dir, "folder that holds the data set's files"},
+      {"data", "hold-out", &Recipe::hold_out,
+       "training images kept aside to choose the best checkpoint", {0, kMaxCount}},
+      {"data", "augment", &Recipe::augment, "augmentation of training images", {},
+       {"none", "crop-flip"}},
+      {"data", "crop-pad", &Recipe::crop_pad, "pixels of zero padding before the random crop",
+       {0, 64}},
+      {"model", "model", &Recipe::model, "network: cnn_small, preact_resnet18"},
+      {"model", "width", &Recipe::width, "channels of the first stage; 0: the model's own default",
+       {0, 4096}},
+  };
+}
+
+std::vector<RecipeField> attack_fields() {
+  return {
+      {"attack", "method", &Recipe::method, "training method", {},
+       {"standard", "pgd-at", "fast-at"}},
+      {"attack", "norm", &Recipe::norm, "norm of the perturbation", {}, {"Linf", "L2"}},
+      {"attack", "eps", &Recipe::eps, "radius of the ball, pixels in [0, 1]: 8/255", {0, 1e4}},
+      {"attack", "attack-alpha", &Recipe::attack_alpha,
+       "step size of the training attack; 0: as the method's source", {0, 1e4}},
+      {"attack", "attack-steps", &Recipe::attack_steps,
+       "steps of the training attack; 0: as the method's source", {0, 10000}},
+      {"attack", "attack-bn", &Recipe::attack_bn,
+       "batch norm in the attack, by running statistics (eval) or the batch's (train, train-track)",
+       {}, {"default", "eval", "train", "train-track"}},
+  };
+}
+
+std::vector<RecipeField> optimizer_fields() {
+  return {
+      {"optimizer", "epochs", &Recipe::epochs, "passes over the training images", {1, 1e6}},
+      {"optimizer", "max-steps", &Recipe::max_steps, "stop after this many steps; 0: no limit",
+       {0, kMaxCount}},
+      {"optimizer", "batch-size", &Recipe::batch_size, "images per step", {1, 1e6}},
+      {"optimizer", "opt", &Recipe::opt, "optimizer", {}, {"sgd"}},
+      {"optimizer", "lr", &Recipe::lr, "peak learning rate", {0, 1000, true}},
+      {"optimizer", "momentum", &Recipe::momentum, "momentum of SGD", {0, 1}},
+      {"optimizer", "nesterov", &Recipe::nesterov, "Nesterov momentum: true or false"},
+      {"optimizer", "weight-decay", &Recipe::weight_decay, "weight decay", {0, 10}},
+      {"optimizer", "decay-all", &Recipe::decay_all,
+       "weight decay on norm parameters and biases too: true or false"},
+      {"optimizer", "sched", &Recipe::sched, "learning-rate schedule", {},
+       {"constant", "piecewise", "cyclic", "cosine"}},
+      {"optimizer", "sched-peak", &Recipe::sched_peak,
+       "cyclic: share of training at which the learning rate peaks", {0, 1}},
+      {"optimizer", "decay-milestones", &Recipe::decay_milestones,
+       "piecewise: shares of training at which the learning rate drops", {0, 1}},
+      {"optimizer", "decay-rate", &Recipe::decay_rate, "piecewise: factor at each milestone",
+       {0, 1, true}},
+      {"optimizer", "warmup-epochs", &Recipe::warmup_epochs,
+       "epochs of linear warm-up before the schedule takes over", {0, 1e6}},
+      {"optimizer", "min-lr", &Recipe::min_lr, "cosine: final learning rate", {0, 1000}},
+  };
+}
+
+std::vector<RecipeField> controller_fields() {
+  return {
+      {"controller", "probe-every", &Recipe::probe_every,
+       "steps between collapse probes; 0: no probe", {0, kMaxCount}},
+      {"controller", "probe-samples", &Recipe::probe_samples, "held-out images of the probe",
+       {1, kMaxCount}},
+      {"controller", "collapse-drop", &Recipe::collapse_drop,
+       "collapse: the probe falls this far below its best", {0, 1, true}},
+      {"controller", "on-collapse", &Recipe::on_collapse, "what to do then", {},
+       {"stop", "restore", "continue"}},
+      {"controller", "val-attack-steps", &Recipe::val_attack_steps,
+       "PGD steps on the held-out images at each epoch's end", {1, 10000}},
+  };
+}
+
+std::vector<RecipeField> machine_fields() {
+  return {
+      {"machine", "dtype", &Recipe::dtype, "numbers of the training pass", {},
+       {"float32", "bfloat16"}},
+      {"machine", "attack-dtype", &Recipe::attack_dtype,
+       "numbers of the attack passes; default: as dtype", {}, {"default", "float32", "bfloat16"}},
+      {"machine", "device", &Recipe::device, "auto, cpu, cuda or cuda:N"},
+      {"machine", "seed", &Recipe::seed, "seed of every random number", {0, kMaxSeed}},
+      {"machine", "threads", &Recipe::threads, "CPU threads; 0: all cores", {0, 4096}},
+      {"machine", "log-every", &Recipe::log_every, "steps between records in metrics.jsonl",
+       {1, kMaxCount}},
+      {"machine", "output", &Recipe::output, "run folder to create"},
+  };
+}
+// clang-format on
+
+std::vector<RecipeField> all_fields() {
+  std::vector<RecipeField> all;
+  for (auto part :
+       {data_and_model_fields, attack_fields, optimizer_fields, controller_fields, machine_fields})
+    for (RecipeField& field : part()) all.push_back(std::move(field));
+  return all;
+}
+
+}  // namespace
+
+std::span<const RecipeField> recipe_fields() {
+  static const std::vector<RecipeField> fields = all_fields();
+  return fields;
+}
+
+}  // namespace ringfort

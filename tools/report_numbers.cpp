@@ -1,0 +1,195 @@
+// Sections of the report that show numbers: headline, curves, settings, commands.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tools/chart.h"
+#include "tools/html.h"
+#include "tools/progress.h"
+#include "tools/recipe_file.h"
+#include "tools/report_parts.h"
+#include "tools/run_folder.h"
+
+namespace ringfort {
+namespace {
+
+std::string tile(std::string_view style, std::string_view label, const std::string& value,
+                 const std::string& below) {
+  return fmt::format(
+      "<div class=\"tile {}\"><p class=\"label\">{}</p><p class=\"value\">{}</p>"
+      "<p class=\"below\">{}</p></div>\n",
+      style, label, escape(value), escape(below));
+}
+
+std::string interval_text(double share, int64_t n) {
+  const Interval interval = wilson(share, n);
+  return fmt::format("95 % interval {:.1f} to {:.1f} %", 100 * interval.low, 100 * interval.high);
+}
+
+double training_seconds(const RunData& run) {
+  double seconds = 0;
+  if (!run.steps.empty()) seconds = run.steps.back().seconds;
+  if (!run.epochs.empty()) seconds = std::max(seconds, run.epochs.back().seconds);
+  return seconds;
+}
+
+double median_rate(const RunData& run) {
+  std::vector<double> rates;
+  for (const StepRecord& step : run.steps)
+    if (std::isfinite(step.images_per_second)) rates.push_back(step.images_per_second);
+  if (rates.empty()) return 0;
+  const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
+  std::nth_element(rates.begin(), middle, rates.end());
+  return *middle;
+}
+
+std::string training_tile(const RunData& run) {
+  const double seconds = training_seconds(run);
+  if (!(seconds > 0)) return "";
+  const double rate = median_rate(run);
+  std::string below = run.epochs.empty() ? "" : fmt::format("{} epochs", run.epochs.back().epoch);
+  if (rate > 0) below += (below.empty() ? "" : ", ") + grouped(std::llround(rate)) + " images/s";
+  return tile("", "Training time", duration_text(seconds), below);
+}
+
+// What became of the n images, as one bar: withstood, fooled, wrong without any attack.
+std::string outcome_bar(const Evaluation& e) {
+  int64_t robust = 0, fooled = 0, wrong = 0;
+  for (size_t i = 0; i < e.clean_correct.size(); ++i) {
+    if (e.robust_correct[i] != 0)
+      ++robust;
+    else if (e.clean_correct[i] != 0)
+      ++fooled;
+    else
+      ++wrong;
+  }
+  const auto part = [&](const char* style, int64_t count) {
+    return fmt::format("<i class=\"{}\" style=\"flex-grow:{}\"></i>", style, count);
+  };
+  const auto key = [&](const char* style, const char* text, int64_t count) {
+    return fmt::format("<span class=\"key\"><i class=\"swatch {}\"></i>{} <b>{}</b></span>", style,
+                       text, grouped(count));
+  };
+  return "<div class=\"outcome\"><div class=\"bar\">" + part("held", robust) +
+         part("fooled", fooled) + part("wrong", wrong) + "</div><div class=\"legend\">" +
+         key("held", "withstood the attack", robust) + key("fooled", "fooled by it", fooled) +
+         key("wrong", "wrong without any attack", wrong) + "</div></div>\n";
+}
+
+std::string without_quotes(const std::string& toml) {
+  const bool text = toml.size() >= 2 && toml.front() == '"';
+  return text ? toml.substr(1, toml.size() - 2) : toml;
+}
+
+Chart accuracy_chart(const RunData& run) {
+  Series clean{"clean, held-out", "clean", {}, true},
+      robust{"robust, held-out", "robust", {}, true}, probe{"probe (PGD-10)", "probe", {}, false},
+      train{"training, attacked", "faint", {}, false};
+  for (const EpochRecord& epoch : run.epochs) {
+    clean.points.push_back({double(epoch.epoch), epoch.clean_accuracy});
+    robust.points.push_back({double(epoch.epoch), epoch.robust_accuracy});
+  }
+  for (const StepRecord& step : run.steps) {
+    train.points.push_back({step.epoch, step.accuracy});
+    if (step.probe_accuracy) probe.points.push_back({step.epoch, *step.probe_accuracy});
+  }
+  return {"Accuracy", "epoch", true, true, {train, probe, clean, robust}};
+}
+
+Chart step_chart(const RunData& run, const char* title, const char* style,
+                 double StepRecord::*value) {
+  Series series{title, style, {}};
+  for (const StepRecord& step : run.steps) series.points.push_back({step.epoch, step.*value});
+  return {title, "epoch", false, false, {series}};
+}
+
+}  // namespace
+
+std::string attack_in_words(const Evaluation& e) {
+  const std::string eps = format_real(e.eps), alpha = format_real(e.alpha);
+  const std::string ball =
+      e.norm == "Linf" ? fmt::format("each pixel value, of 0 to 1, may change by at most {}", eps)
+                       : fmt::format("the change's Euclidean length is at most {}", eps);
+  std::string how;
+  if (e.attack == "pgd")
+    how = fmt::format(
+        "PGD-{0}-{1}: {0} gradient steps of {2} from each of {1} random starts, the "
+        "worst for the model counts",
+        e.steps, e.restarts, alpha);
+  else if (e.attack == "fgsm")
+    how = "FGSM: one gradient step to the edge of the ball";
+  else if (e.attack == "fgsm-rs")
+    how = fmt::format("FGSM-RS: one gradient step of {} from a random start", alpha);
+  else
+    how = fmt::format("{}: {} steps of {}, {} restarts", e.attack, e.steps, alpha, e.restarts);
+  return fmt::format("{}; {} ({} norm). The attacker knows all weights.", how, ball, e.norm);
+}
+
+std::string headline_html(const RunData& run) {
+  std::string out = "<section class=\"headline\">\n<div class=\"tiles\">\n";
+  if (run.evaluation) {
+    const Evaluation& e = *run.evaluation;
+    out += tile("robust", "Robust accuracy", percent(e.robust_accuracy),
+                interval_text(e.robust_accuracy, e.n));
+    out += tile("clean", "Clean accuracy", percent(e.clean_accuracy),
+                interval_text(e.clean_accuracy, e.n));
+  }
+  out += training_tile(run);
+  if (run.evaluation)
+    out += tile("", "Attack time", duration_text(run.evaluation->seconds),
+                grouped(run.evaluation->n) + " test images");
+  out += "</div>\n";
+  if (run.evaluation)
+    out += outcome_bar(*run.evaluation) +
+           fmt::format("<p class=\"lead\">{}</p>\n", escape(attack_in_words(*run.evaluation)));
+  return out + "</section>\n";
+}
+
+std::string curves_html(const RunData& run) {
+  const std::string charts =
+      chart_html(accuracy_chart(run)) +
+      chart_html(step_chart(run, "Training loss", "robust", &StepRecord::loss)) +
+      chart_html(step_chart(run, "Learning rate", "faint", &StepRecord::lr));
+  if (charts.empty()) return "";
+  return "<section><h2>Training</h2><div class=\"charts\">\n" + charts + "</div></section>\n";
+}
+
+std::string settings_html(const Recipe& recipe) {
+  std::string out = "<section><h2>Settings</h2><div class=\"settings\">", section;
+  for (const RecipeField& field : recipe_fields()) {
+    if (field.section != section)
+      out += fmt::format("{}<table><caption>{}</caption>\n", section.empty() ? "" : "</table>\n",
+                         escape(field.section));
+    section = field.section;
+    out += fmt::format("<tr title=\"{}\"><th>{}</th><td>{}</td></tr>\n", escape(field.help),
+                       escape(field.key), escape(without_quotes(toml_value(recipe, field))));
+  }
+  return out + "</table></div></section>\n";
+}
+
+std::string reproduce_html(const RunData& run, const std::filesystem::path& folder) {
+  const std::string again = shell_word(folder.string() + "-again");
+  std::string commands;
+  if (run.recipe)
+    commands += fmt::format("ringfort train {} \\\n    --output {}\n",
+                            shell_word((folder / kRecipeFile).string()), again);
+  if (run.evaluation) {
+    const Evaluation& e = *run.evaluation;
+    commands += fmt::format("ringfort evaluate {} \\\n    --attack {} --norm {} --eps {}",
+                            run.recipe ? again : shell_word(folder.string()), shell_word(e.attack),
+                            shell_word(e.norm), format_real(e.eps));
+    if (e.attack != "fgsm") commands += " --attack-alpha " + format_real(e.alpha);
+    if (e.attack == "pgd")
+      commands += fmt::format(" --attack-steps {} --restarts {}", e.steps, e.restarts);
+    commands += fmt::format(" \\\n    --n {} --seed {} --attack-dtype {} --attack-bn {}\n", e.n,
+                            e.seed, shell_word(e.dtype), shell_word(e.attack_bn));
+  }
+  if (commands.empty()) return "";
+  std::string out = "<section><h2>Run it again</h2>\n<pre>" + escape(commands) + "</pre>\n";
+  if (!run.header.empty())
+    out += "<p class=\"lead\">The run began with</p><pre>" + escape(run.header) + "</pre>\n";
+  return out + "</section>\n";
+}
+
+}  // namespace ringfort

@@ -1,0 +1,156 @@
+#include "tools/run_folder.h"
+
+#include <array>
+#include <cerrno>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "engine/files.h"
+#include "engine/version.h"
+#include "kernels/error.h"
+#include "tools/evaluation_file.h"
+#include "tools/recipe_file.h"
+
+namespace ringfort {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
+
+constexpr std::array kRunFiles = {kRecipeFile,   kSummaryFile, kMetricsFile,    kEvaluationFile,
+                                  kExamplesFile, kReportFile,  kBestCheckpoint, kLastCheckpoint};
+
+bool holds_a_run(const fs::path& folder) {
+  for (const char* file : {kRecipeFile, kSummaryFile, kMetricsFile})
+    if (fs::exists(folder / file)) return true;
+  return false;
+}
+
+// Says what is there, so that the reader of the sentence can decide.
+std::string list_run_files(const fs::path& folder) {
+  std::string names;
+  for (const char* file : kRunFiles)
+    if (fs::exists(folder / file)) names += (names.empty() ? "" : ", ") + std::string(file);
+  return names;
+}
+
+void make_way(const fs::path& folder, ExistingRun existing) {
+  const std::string name = folder.string();
+  std::error_code error;
+  const fs::file_status status = fs::status(folder, error);
+  if (fs::exists(status)) {
+    require(fs::is_directory(status),
+            "'{}' is a file, so no run folder can be made there; choose another --output", name);
+    const bool empty = fs::is_empty(folder, error);
+    require(!error, "cannot look into '{}': {}", name, error.message());
+    if (empty) return;
+    require(holds_a_run(folder),
+            "'{}' holds files that are no run of Ringfort; nothing was changed, choose another "
+            "--output",
+            name);
+    require(
+        existing == ExistingRun::kOverwrite,
+        "'{}' already holds a run ({}); nothing was changed, choose another --output or replace "
+        "it with --overwrite",
+        name, list_run_files(folder));
+    for (const char* file : kRunFiles) {
+      fs::remove(folder / file, error);
+      require(!error, "cannot remove '{}': {}", (folder / file).string(), error.message());
+    }
+    return;
+  }
+  fs::create_directories(folder, error);
+  require(!error, "cannot create the run folder '{}': {}; check --output", name, error.message());
+}
+
+// Bytes that are not UTF-8 (in a path, say) become U+FFFD rather than an error.
+std::string to_line(const Json& record) {
+  return record.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+fs::path prepared(fs::path folder, const Recipe& recipe, ExistingRun existing) {
+  const std::string text = fmt::format(
+      "# Every setting of this run. Repeat it: ringfort train {} --output ANOTHER_FOLDER\n\n{}",
+      kRecipeFile, to_toml(recipe));
+  make_way(folder, existing);
+  write_text_atomic(folder / kRecipeFile, text);
+  return folder;
+}
+
+}  // namespace
+
+RunFolder::Log::Log(fs::path path) : path_(std::move(path)) {
+  // "x": of two runs started in one folder at the same time, the second fails here.
+  file_.reset(std::fopen(path_.c_str(), "wxe"));
+  const int reason = errno;
+  require(file_ != nullptr, "cannot create '{}': {}", path_.string(),
+          std::generic_category().message(reason));
+}
+
+void RunFolder::Log::append(const std::string& line) {
+  const bool ok = std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() &&
+                  std::fputc('\n', file_.get()) != EOF && std::fflush(file_.get()) == 0;
+  const int reason = errno;
+  require(ok, "cannot write '{}': {}; free space, then start again", path_.string(),
+          std::generic_category().message(reason));
+}
+
+RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing,
+                     std::FILE* progress)
+    : folder_(prepared(std::move(folder), recipe, existing)),
+      summary_(std::make_unique<Log>(folder_ / kSummaryFile)),
+      metrics_(std::make_unique<Log>(folder_ / kMetricsFile)),
+      progress_(progress, recipe.epochs) {
+  summary_->append(
+      "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"
+      "seconds,best");
+}
+
+void RunFolder::on_start(const std::string& header) {
+  const Json record = {{"kind", "start"}, {"version", version()}, {"header", header}};
+  metrics_->append(to_line(record));
+  progress_.on_start(header);
+}
+
+void RunFolder::on_step(const StepRecord& step) {
+  Json record = {{"kind", "step"},
+                 {"step", step.step},
+                 {"total_steps", step.total_steps},
+                 {"epoch", step.epoch},
+                 {"loss", step.loss},
+                 {"accuracy", step.accuracy},
+                 {"lr", step.lr},
+                 {"images_per_second", step.images_per_second},
+                 {"seconds", step.seconds}};
+  if (step.probe_accuracy) record["probe_accuracy"] = *step.probe_accuracy;
+  metrics_->append(to_line(record));
+  progress_.on_step(step);
+}
+
+void RunFolder::on_epoch(const EpochRecord& epoch) {
+  const Json record = {{"kind", "epoch"},
+                       {"epoch", epoch.epoch},
+                       {"step", epoch.step},
+                       {"train_loss", epoch.train_loss},
+                       {"train_accuracy", epoch.train_accuracy},
+                       {"clean_accuracy", epoch.clean_accuracy},
+                       {"robust_accuracy", epoch.robust_accuracy},
+                       {"lr", epoch.lr},
+                       {"images_per_second", epoch.images_per_second},
+                       {"seconds", epoch.seconds},
+                       {"best", epoch.best}};
+  metrics_->append(to_line(record));
+  summary_->append(fmt::format("{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.1f},{:.2f},{:d}",
+                               epoch.epoch, epoch.step, epoch.train_loss, epoch.train_accuracy,
+                               epoch.clean_accuracy, epoch.robust_accuracy, epoch.lr,
+                               epoch.images_per_second, epoch.seconds, epoch.best));
+  progress_.on_epoch(epoch);
+}
+
+void RunFolder::on_message(const std::string& sentence) {
+  const Json record = {{"kind", "message"}, {"text", sentence}};
+  metrics_->append(to_line(record));
+  progress_.on_message(sentence);
+}
+
+}  // namespace ringfort

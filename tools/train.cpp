@@ -1,0 +1,42 @@
+// `ringfort train`: recipe -> run folder.
+#include <fmt/format.h>
+
+#include "adversarial/trainer.h"
+#include "kernels/onednn.h"
+#include "tools/commands.h"
+#include "tools/machine.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/run_folder.h"
+
+namespace ringfort {
+namespace {
+
+void warn_of_emulation(TrainingObserver& observer, const Recipe& recipe) {
+  const bool bfloat16 = recipe.dtype == "bfloat16" || attack_dtype(recipe) == Dtype::kBFloat16;
+  if (bfloat16 && !cpu_has_bfloat16())
+    observer.on_message(
+        "this CPU has no bfloat16 instructions: they are emulated, float32 is faster here");
+}
+
+}  // namespace
+
+int run_train(const Recipe& recipe, const TrainCommand& command) {
+  // Everything that can be wrong is found out before the folder is made.
+  const std::unique_ptr<Exec> exec = open_exec(recipe.device, recipe.threads);
+  const Dataset data = load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain);
+  RunFolder folder(recipe.output, recipe,
+                   command.overwrite ? ExistingRun::kOverwrite : ExistingRun::kRefuse);
+  Trainer trainer(*exec, recipe, data, folder.path(), folder);
+  warn_of_emulation(folder, recipe);
+  const TrainingResult result = trainer.run();
+  write_report(folder.path());
+  fmt::print("Trained {} steps in {}. Best held-out robust accuracy {:.1f} % (epoch {}): {}\n",
+             result.steps, duration_text(result.seconds), 100 * result.best_robust,
+             result.best_epoch, (folder.path() / kBestCheckpoint).string());
+  return result.collapsed
+             ? 3
+             : 0;  // 3: stopped by catastrophic overfitting; best.safetensors is from before
+}
+
+}  // namespace ringfort
