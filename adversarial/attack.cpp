@@ -19,13 +19,13 @@ AttackOptions fgsm(const ThreatModel& threat) {
 AttackOptions fgsm_rs(const ThreatModel& threat) {
   AttackOptions options;
   options.threat = threat;
-  options.alpha = 1.25f * threat.eps;
+  options.alpha = 1.25 * threat.eps;
   options.steps = 1;
   options.bn = AttackBn::kTrainTrack;
   return options;
 }
 
-AttackOptions pgd(const ThreatModel& threat, int steps, float alpha) {
+AttackOptions pgd(const ThreatModel& threat, int steps, double alpha) {
   AttackOptions options;
   options.threat = threat;
   options.steps = steps;
@@ -48,9 +48,9 @@ std::string_view to_string(AttackBn bn) {
 std::string describe(const AttackOptions& a) {
   const char* start = a.start == AttackStart::kRandom ? "random start" : "natural start";
   return fmt::format(
-      "{} {} step{} of {:.2f}/255 in the {} ball of {:.2f}/255, {}, {} restart{}, batch norm {}, "
+      "{}, {} step{} of {:.2f}/255 in the {} ball of {:.2f}/255, {}, {} restart{}, batch norm {}, "
       "{}",
-      a.steps == 1 ? "FGSM," : "PGD,", a.steps, a.steps == 1 ? "" : "s", 255 * a.alpha,
+      a.steps == 1 ? "FGSM" : "PGD", a.steps, a.steps == 1 ? "" : "s", 255 * a.alpha,
       to_string(a.threat.norm), 255 * a.threat.eps, start, a.restarts, a.restarts == 1 ? "" : "s",
       to_string(a.bn), to_string(a.dtype));
 }

@@ -45,7 +45,7 @@ struct AttackOptions {
   ThreatModel threat;
   AttackStart start = AttackStart::kRandom;
   AttackObjective objective = AttackObjective::kCrossEntropy;
-  float alpha = 2.0f / 255;  // step size, constant over the schedule of `steps` steps
+  double alpha = 2.0 / 255;  // step size, constant over the schedule of `steps` steps
   int steps = 10;
   int restarts =
       1;  // only the first starts at x_nat where start is kNatural; the others are random
@@ -59,7 +59,7 @@ struct AttackOptions {
 // mode with tracking by its source. pgd: Madry et al. 2018.
 AttackOptions fgsm(const ThreatModel& threat);
 AttackOptions fgsm_rs(const ThreatModel& threat);
-AttackOptions pgd(const ThreatModel& threat, int steps, float alpha);
+AttackOptions pgd(const ThreatModel& threat, int steps, double alpha);
 
 // The same as sentences for headers and reports: "PGD-10, alpha 2.00/255, ...".
 std::string describe(const AttackOptions& attack);

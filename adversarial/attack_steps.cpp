@@ -17,7 +17,7 @@ PassOptions attack_pass(const AttackOptions& options) {
 }
 
 static LinfProjection projection(const ThreatModel& threat) {
-  return {threat.eps, threat.lower, threat.upper};
+  return {static_cast<float>(threat.eps), threat.lower, threat.upper};
 }
 
 void take_start(Exec& exec, const AttackOptions& options, View x_adv, View x_nat, uint32_t round,
@@ -29,15 +29,16 @@ void take_start(Exec& exec, const AttackOptions& options, View x_adv, View x_nat
   else if (threat.norm == Norm::kLinf)
     linf_start(exec, x_adv, x_nat, projection(threat), key, samples);
   else
-    l2_start(exec, x_adv, x_nat, threat.eps, threat.lower, threat.upper, key, samples);
+    l2_start(exec, x_adv, x_nat, static_cast<float>(threat.eps), threat.lower, threat.upper, key, samples);
 }
 
 void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, View x_nat) {
   const ThreatModel& threat = options.threat;
   if (threat.norm == Norm::kLinf)
-    linf_step(exec, x_adv, grad, x_nat, {options.alpha, projection(threat)});
+    linf_step(exec, x_adv, grad, x_nat, {static_cast<float>(options.alpha), projection(threat)});
   else
-    l2_step(exec, x_adv, grad, x_nat, options.alpha, threat.eps, threat.lower, threat.upper);
+    l2_step(exec, x_adv, grad, x_nat, static_cast<float>(options.alpha),
+            static_cast<float>(threat.eps), threat.lower, threat.upper);
 }
 
 InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,

@@ -61,8 +61,8 @@ void describe_setting(Evaluation& e, const Model& model, const Dataset& test,
   e.channels = test.channels;
   e.attack = options.attack_name;
   e.norm = to_string(a.threat.norm);
-  e.eps = static_cast<double>(a.threat.eps);
-  e.alpha = static_cast<double>(a.alpha);
+  e.eps = a.threat.eps;
+  e.alpha = a.alpha;
   e.steps = a.steps;
   e.restarts = a.restarts;
   e.seed = a.seed;
@@ -75,7 +75,7 @@ void describe_setting(Evaluation& e, const Model& model, const Dataset& test,
 
 void verify_threat_model(const ThreatModel& threat, const View& x_adv, const View& x_nat) {
   const int64_t length = x_nat.shape.per_sample();
-  const double limit = static_cast<double>(threat.eps) * (1 + 1e-6) + 1e-7;
+  const double limit = threat.eps * (1 + 1e-6) + 1e-7;
   for (int64_t n = 0; n < x_nat.shape.n; ++n) {
     double largest = 0, squares = 0;
     for (int64_t i = n * length; i < (n + 1) * length; ++i) {

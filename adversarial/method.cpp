@@ -28,7 +28,7 @@ TrainingMethod make_method(const Recipe& recipe) {
   if (recipe.method == "standard") return {};
   ThreatModel threat;
   threat.norm = parse_norm(recipe.norm);
-  threat.eps = static_cast<float>(recipe.eps);
+  threat.eps = recipe.eps;
 
   AttackOptions attack;
   if (recipe.method == "fast-at") {
@@ -36,22 +36,34 @@ TrainingMethod make_method(const Recipe& recipe) {
     if (recipe.attack_steps > 0) attack.steps = recipe.attack_steps;
   } else if (recipe.method == "pgd-at") {
     const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
-    attack = pgd(threat, steps, 2.5f * threat.eps / static_cast<float>(steps));
+    attack = pgd(threat, steps, 2.5 * threat.eps / steps);
   } else {
     fail("there is no training method '{}'; known are standard, pgd-at, fast-at", recipe.method);
   }
-  if (recipe.attack_alpha > 0) attack.alpha = static_cast<float>(recipe.attack_alpha);
+  if (recipe.attack_alpha > 0) attack.alpha = recipe.attack_alpha;
   if (recipe.attack_bn != "default") attack.bn = parse_attack_bn(recipe.attack_bn);
   attack.dtype = attack_dtype(recipe);
   attack.seed = recipe.seed;
   return {attack, OuterLoss::kCrossEntropy};
 }
 
+Recipe resolved(Recipe recipe) {
+  for (const ModelEntry& entry : model_registry())
+    if (entry.name == recipe.model && recipe.width == 0) recipe.width = entry.default_width;
+  const TrainingMethod method = make_method(recipe);
+  recipe.attack_dtype = to_string(attack_dtype(recipe));
+  if (!method.inner) return recipe;
+  recipe.attack_steps = method.inner->steps;
+  recipe.attack_alpha = method.inner->alpha;
+  recipe.attack_bn = to_string(method.inner->bn);
+  return recipe;
+}
+
 AttackOptions validation_attack(const Recipe& recipe, int steps) {
   ThreatModel threat;
   threat.norm = parse_norm(recipe.norm);
-  threat.eps = static_cast<float>(recipe.eps);
-  AttackOptions attack = pgd(threat, steps, 2.5f * threat.eps / static_cast<float>(steps));
+  threat.eps = recipe.eps;
+  AttackOptions attack = pgd(threat, steps, 2.5 * threat.eps / steps);
   attack.stop = StopRule::kOnSuccess;
   attack.seed = recipe.seed;
   return attack;

@@ -26,6 +26,9 @@ struct TrainingMethod {
 // Errors: an unknown method, norm, dtype or batch-norm mode lists the known ones.
 TrainingMethod make_method(const Recipe& recipe);
 
+// The recipe with every "default" and 0 that means a default replaced by what it stands for: what a run folder records.
+Recipe resolved(Recipe recipe);
+
 // The attack that measures held-out robustness during training: PGD with alpha 2.5 eps / steps,
 // eval mode.
 AttackOptions validation_attack(const Recipe& recipe, int steps);

@@ -11,7 +11,7 @@ enum class Norm { kLinf, kL2 };
 
 struct ThreatModel {
   Norm norm = Norm::kLinf;
-  float eps = 8.0f / 255;  // radius of the ball around x_nat
+  double eps = 8.0 / 255;  // radius of the ball around x_nat; float32 where kernels use it
   float lower = 0;         // box of valid pixels
   float upper = 1;
 };

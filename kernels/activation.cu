@@ -56,25 +56,46 @@ void convert(Exec& exec, View y, View x) { map(exec, Copy{}, {y}, {x}); }
 
 namespace {
 
+// One pixel per call: its channels lie together in one layout and 16 at a time in the other.
+template <class T>
 struct Reorder {
   View y, x;
   HD void operator()(int64_t pixel) const {
     const int64_t plane = x.shape.h * x.shape.w, n = pixel / plane, at = pixel % plane;
-    for (int64_t c = 0; c < x.shape.c; ++c) {
-      const int64_t to = element_offset(y, n, at, c), from = element_offset(x, n, at, c);
-      detail::store_element(y, to, detail::load_element<double>(x, from));
+    const int64_t channels = x.shape.c;
+    for (int64_t c = 0; c < channels; c += 16) {
+      T* to = y.as<T>() + element_offset(y, n, at, c);
+      const T* from = x.as<const T>() + element_offset(x, n, at, c);
+      const int64_t count = channels - c < 16 ? channels - c : 16;
+      for (int64_t k = 0; k < count; ++k) to[k] = from[k];
     }
   }
 };
 
+template <class T>
+void reorder_as(Exec& exec, View y, View x) {
+  for_each(exec, x.shape.pixels(), x.shape.c, Reorder<T>{y, x});
+}
+
 }  // namespace
 
 void reorder(Exec& exec, View y, View x) {
-  require(y.shape == x.shape, "reorder: shapes {} and {} differ", to_string(y.shape),
-          to_string(x.shape));
-  require(x.dtype != Dtype::kBit && y.dtype != Dtype::kBit,
-          "reorder: a packed bit mask cannot be reordered");
-  for_each(exec, x.shape.pixels(), x.shape.c, Reorder{y, x});
+  require(y.shape == x.shape && y.dtype == x.dtype, "reorder: {} {} and {} {} differ",
+          to_string(y.dtype), to_string(y.shape), to_string(x.dtype), to_string(x.shape));
+  switch (x.dtype) {
+    case Dtype::kFloat64:
+      return reorder_as<double>(exec, y, x);
+    case Dtype::kFloat32:
+      return reorder_as<float>(exec, y, x);
+    case Dtype::kInt32:
+      return reorder_as<int32_t>(exec, y, x);
+    case Dtype::kBFloat16:
+      return reorder_as<BFloat16>(exec, y, x);
+    case Dtype::kUint8:
+      return reorder_as<uint8_t>(exec, y, x);
+    case Dtype::kBit:
+      fail("reorder: a packed bit mask keeps its layout");
+  }
 }
 
 }  // namespace ringfort

@@ -112,7 +112,7 @@ void accumulate(Exec& exec, View total, View part, float beta);
 void add(Exec& exec, View y, View a, View b);
 // Same elements, other dtype.
 void convert(Exec& exec, View y, View x);
-// Same elements and dtype family, other layout.
+// Same elements and dtype, other layout.
 void reorder(Exec& exec, View y, View x);
 
 }  // namespace ringfort

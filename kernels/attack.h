@@ -54,6 +54,10 @@ struct NormalNoise {
   }
 };
 
+// How far inside the L2 ball perturbations end, relatively. What remains is the rounding of x itself: half an ulp of 1
+// per pixel. It averages out, except where all gradients are equal: then |x - x_nat|_2 <= eps + 2^-25 sqrt(length).
+inline constexpr double kInside = 1 - 1e-6;
+
 // x <- clip(x_nat + shrink(d)), d = x + alpha grad / (|grad|_2 + 1e-10) - x_nat, shrink: radially
 // onto |d|_2 <= eps.
 template <class S>
@@ -78,8 +82,9 @@ struct L2StepRow {
       const S d = from[i] + step * g[i] - nat[i];
       return d * d;
     }));
-    // The last factor keeps rounding from pushing |d| above eps.
-    const S shrink = distance > S(eps) ? S(eps) / distance * S(1 - 1e-6) : S(1);
+    // kInside keeps the rounding of the sums from letting |d| above eps.
+    const S limit = S(eps) * S(kInside);
+    const S shrink = distance > limit ? limit / distance : S(1);
     row.each(length, [=](int64_t i) {
       const S d = from[i] + step * g[i] - nat[i];
       to[i] = clamp(nat[i] + shrink * d, low, high);

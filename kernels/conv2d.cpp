@@ -5,6 +5,7 @@
 #include "kernels/conv2d_cuda.h"
 #include "kernels/conv2d_onednn.h"
 #include "kernels/conv2d_reference.h"
+#include "kernels/conv2d_stem.h"
 
 namespace ringfort {
 namespace {
@@ -79,6 +80,8 @@ void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOption
     conv2d_dgrad_cuda(exec, dx, dy, filter, options);
   else if (dx.dtype == Dtype::kFloat64)
     conv2d_dgrad_reference<double>(exec, dx, dy, filter.w, options);
+  else if (has_stem_dgrad(dx, dy, filter.w, options))
+    conv2d_dgrad_stem(exec, dx, dy, filter.w, options);
   else
     conv2d_dgrad_onednn(exec, dx, dy, filter, options);
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/aligned.h"
 #include "kernels/view.h"
 
 namespace ringfort {
@@ -46,10 +47,7 @@ class Exec {
   int threads_;
   std::unique_ptr<PlanCache> plans_;
   std::unique_ptr<OneDnn> onednn_;
-  struct FreeAligned {
-    void operator()(void* memory) const;
-  };
-  std::unique_ptr<void, FreeAligned> scratch_;
+  AlignedMemory scratch_;
   int64_t scratch_bytes_ = 0;
 };
 

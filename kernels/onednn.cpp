@@ -2,6 +2,7 @@
 
 #include <cpuid.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace ringfort {
@@ -62,6 +63,14 @@ dnnl::memory Sequence::scratch(const dnnl::memory::desc& desc) {
   bindings_.push_back({memory, Base::kScratch, scratch_bytes_});
   scratch_bytes_ += aligned64(static_cast<int64_t>(desc.get_size()));
   return memory;
+}
+
+dnnl::memory Sequence::alias(const dnnl::memory& scratch_memory, const dnnl::memory::desc& desc) {
+  const auto of_original = [&](const Binding& binding) { return binding.memory.get() == scratch_memory.get(); };
+  const auto original = std::find_if(bindings_.begin(), bindings_.end(), of_original);
+  const Binding binding{dnnl::memory(desc, engine_, DNNL_MEMORY_NONE), original->base, original->offset};
+  bindings_.push_back(binding);
+  return binding.memory;
 }
 
 void Sequence::add(const dnnl::primitive& primitive, const dnnl::primitive_desc_base& description,

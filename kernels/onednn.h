@@ -64,6 +64,9 @@ class Sequence {
   dnnl::memory at(Base base, const dnnl::memory::desc& desc);  // a buffer of the caller
   dnnl::memory scratch(const dnnl::memory::desc& desc);        // room of its own in the scratch
 
+  // The bytes of a memory from scratch() seen through another descriptor, no larger.
+  dnnl::memory alias(const dnnl::memory& scratch_memory, const dnnl::memory::desc& desc);
+
   // Adds a primitive created with attributes from sequence_attributes().
   void add(const dnnl::primitive& primitive, const dnnl::primitive_desc_base& description,
            std::unordered_map<int, dnnl::memory> arguments);

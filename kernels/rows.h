@@ -4,6 +4,8 @@
 // CUDA, in a fixed order.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/map.h"
 #include "kernels/scalar.h"
 
@@ -22,19 +24,24 @@ class CpuRow {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) body(i);
   }
-  // sum of value(i), i in [0, n)
+  // sum of value(i), i in [0, n). float: runs of 512 elements, then the runs in double, so that the relative error of a
+  // sum of positive terms stays below 2e-6 for images of any size.
   template <class S, class Value>
   HD S sum(int64_t n, const Value& value) const {
-    alignas(64) S lanes[16] = {};
-    int64_t i = 0;
-    for (; i + 16 <= n; i += 16) {
+    using Total = std::conditional_t<std::is_same_v<S, float>, double, S>;
+    Total total(0);
+    for (int64_t first = 0; first < n; first += detail::kRun) {
+      const int64_t end = first + detail::kRun < n ? first + detail::kRun : n;
+      alignas(64) S lanes[16] = {};
+      int64_t i = first;
+      for (; i + 16 <= end; i += 16) {
 #pragma omp simd
-      for (int64_t l = 0; l < 16; ++l) lanes[l] += value(i + l);
+        for (int64_t l = 0; l < 16; ++l) lanes[l] += value(i + l);
+      }
+      for (; i < end; ++i) lanes[i % 16] += value(i);
+      for (int l = 0; l < 16; ++l) total += static_cast<Total>(lanes[l]);
     }
-    for (; i < n; ++i) lanes[i % 16] += value(i);
-    S total(0);
-    for (int l = 0; l < 16; ++l) total += lanes[l];
-    return total;
+    return static_cast<S>(total);
   }
   // largest value(i); n >= 1
   template <class S, class Value>

@@ -3,6 +3,8 @@
 // result all of them get.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/launch_cuda.cuh"
 
 namespace ringfort::cuda {
@@ -17,9 +19,10 @@ class CudaRow {
   }
   template <class S, class Value>
   __device__ S sum(int64_t n, const Value& value) const {
-    S own(0);
-    for (int64_t i = threadIdx.x; i < n; i += kThreads) own += value(i);
-    return block_combine(own, [](S a, S b) { return a + b; });
+    using Total = std::conditional_t<std::is_same_v<S, float>, double, S>;
+    Total own(0);
+    for (int64_t i = threadIdx.x; i < n; i += kThreads) own += static_cast<Total>(value(i));
+    return static_cast<S>(block_combine(own, [](Total a, Total b) { return a + b; }));
   }
   template <class S, class Value>
   __device__ S max(int64_t n, const Value& value) const {

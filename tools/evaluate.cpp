@@ -43,7 +43,8 @@ Target find_target(const std::filesystem::path& path) {
 AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) {
   ThreatModel threat;
   threat.norm = parse_norm(command.norm.value_or(recipe.norm));
-  threat.eps = static_cast<float>(command.eps.value_or(recipe.eps));
+  threat.eps = command.eps.value_or(recipe.eps);
+  require_eps_in_range("--eps", command.norm.value_or(recipe.norm), threat.eps);
   AttackOptions options;
   if (command.attack == "fgsm")
     options = fgsm(threat);
@@ -52,7 +53,7 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
   else
     // The Fast-AT protocol: PGD-50 with a quarter of eps per step (2/255 at 8/255).
     options = pgd(threat, command.attack_steps, threat.eps / 4);
-  if (command.attack_alpha) options.alpha = static_cast<float>(*command.attack_alpha);
+  if (command.attack_alpha) options.alpha = *command.attack_alpha;
   options.restarts = command.restarts;
   options.stop = StopRule::kOnSuccess;
   options.bn = parse_attack_bn(command.attack_bn);

@@ -34,7 +34,7 @@ std::string percent(double share) {
 std::string grouped(int64_t count) {
   std::string digits = std::to_string(count);
   const size_t sign = count < 0 ? 1 : 0;
-  for (size_t i = digits.size(); i > 3 + sign;) digits.insert(i -= 3, ",");
+  for (size_t i = digits.size(); i > 3 + sign;) digits.insert(i -= 3, 1, ',');
   return digits;
 }
 

@@ -21,6 +21,15 @@ bool read_number(std::string_view text, double& value) {
   return error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
 }
 
+// The nearest quarter of a grey level: eps, and eps / 4 as a step size.
+double grey_levels(double value) { return std::round(value * 4 * 255) / 4; }
+
+std::string shorter(const std::string& plain, double levels, bool exact) {
+  if (!exact || levels <= 0 || levels > 255) return plain;
+  const std::string fraction = fmt::format("{}/255", levels);
+  return fraction.size() < plain.size() ? fraction : plain;
+}
+
 }  // namespace
 
 double parse_real(std::string_view what, std::string_view text) {
@@ -37,13 +46,14 @@ double parse_real(std::string_view what, std::string_view text) {
 }
 
 std::string format_real(double value) {
-  const std::string plain = fmt::format("{}", value);
-  const double levels = std::round(value * 4 * 255) / 4;  // quarters, for eps / 4
-  if (levels > 0 && levels <= 255 && levels / 255 == value) {
-    const std::string fraction = fmt::format("{}/255", levels);
-    if (fraction.size() < plain.size()) return fraction;
-  }
-  return plain;
+  const double levels = grey_levels(value);
+  return shorter(fmt::format("{}", value), levels, levels / 255 == value);
+}
+
+std::string format_float(double value) {
+  const double levels = grey_levels(value);
+  const auto rounded = static_cast<float>(value);
+  return shorter(fmt::format("{}", rounded), levels, static_cast<float>(levels / 255) == rounded);
 }
 
 }  // namespace ringfort

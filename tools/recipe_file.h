@@ -69,6 +69,9 @@ double parse_real(std::string_view what, std::string_view text);
 // The shortest text that parse_real turns into exactly this number; grey levels become "8/255".
 std::string format_real(double value);
 
+// The same to float's precision, in which attacks compute: 0.1f is "0.1", not 0.10000000149011612.
+std::string format_float(double value);
+
 // Throws Error unless 0 <= eps <= 1 for Linf (pixels are in [0, 1]). `what` names it in the error.
 void require_eps_in_range(std::string_view what, const std::string& norm, double eps);
 

@@ -84,8 +84,8 @@ void take_record(const Json& record, RunData& run) {
     run.messages.push_back(record.at("text"));
   } else if (kind == "step") {
     StepRecord step;
-    step.step = record.at("step");
-    step.total_steps = record.at("total_steps");
+    step.step = whole<int64_t>(real(record, "step"));
+    step.total_steps = whole<int64_t>(real(record, "total_steps"));
     step.epoch = real(record, "epoch");
     step.loss = real(record, "loss");
     step.accuracy = real(record, "accuracy");

@@ -107,7 +107,7 @@ Chart step_chart(const RunData& run, const char* title, const char* style,
 }  // namespace
 
 std::string attack_in_words(const Evaluation& e) {
-  const std::string eps = format_real(e.eps), alpha = format_real(e.alpha);
+  const std::string eps = format_float(e.eps), alpha = format_float(e.alpha);
   const std::string ball =
       e.norm == "Linf" ? fmt::format("each pixel value, of 0 to 1, may change by at most {}", eps)
                        : fmt::format("the change's Euclidean length is at most {}", eps);
@@ -178,8 +178,8 @@ std::string reproduce_html(const RunData& run, const std::filesystem::path& fold
     const Evaluation& e = *run.evaluation;
     commands += fmt::format("ringfort evaluate {} \\\n    --attack {} --norm {} --eps {}",
                             run.recipe ? again : shell_word(folder.string()), shell_word(e.attack),
-                            shell_word(e.norm), format_real(e.eps));
-    if (e.attack != "fgsm") commands += " --attack-alpha " + format_real(e.alpha);
+                            shell_word(e.norm), format_float(e.eps));
+    if (e.attack != "fgsm") commands += " --attack-alpha " + format_float(e.alpha);
     if (e.attack == "pgd")
       commands += fmt::format(" --attack-steps {} --restarts {}", e.steps, e.restarts);
     commands += fmt::format(" \\\n    --n {} --seed {} --attack-dtype {} --attack-bn {}\n", e.n,

@@ -1,0 +1,125 @@
+"""Compares Ringfort's logits and input gradients with PyTorch's from the same weights.
+
+Run by `ringfort-bench parity`: each question is "CHECKPOINT OURS BN", with x, logits and dx of
+Ringfort in the file OURS and BN eval or train; the reference is PyTorch in float64.
+`parity.py --vectors FOLDER` writes the small vectors that tests/parity_test.cpp reads.
+"""
+
+import copy
+import json
+import sys
+from pathlib import Path
+
+import serve
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+import models
+
+
+def logits_and_gradient(model, x, labels, train):
+    """x: (N, C, H, W). The gradient is of the summed loss; running statistics are left alone."""
+    model = copy.deepcopy(model).train(train)
+    x = x.detach().requires_grad_()
+    logits = model(x)
+    gradient, = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), x)
+    return logits.detach(), gradient
+
+
+def errors(logits, gradient, reference):
+    """Largest absolute error of a logit; median and largest relative error of an image's gradient.
+
+    A rounding that turns the sign of one value before a ReLU is an error of the gradient of that
+    image that no precision bounds: the median is what rounding does, the largest shows such images.
+    """
+    wanted_logits, wanted_gradient = reference
+    relative = (gradient.double() - wanted_gradient).flatten(1).norm(dim=1)
+    relative /= wanted_gradient.flatten(1).norm(dim=1)
+    return {"logits": (logits.double() - wanted_logits).abs().max().item(),
+            "gradient": relative.median().item(), "worst_gradient": relative.max().item()}
+
+
+def compare(checkpoint, ours, bn):
+    model = models.load_checkpoint(checkpoint)
+    file = load_file(ours)
+    x = file["x"].permute(0, 3, 1, 2).contiguous()
+    labels = torch.arange(len(x)) % 10
+    reference = logits_and_gradient(model.double(), x.double(), labels, bn == "train")
+    single = logits_and_gradient(model.float(), x, labels, bn == "train")
+    return {"ours": errors(file["logits"].flatten(1), file["dx"].permute(0, 3, 1, 2), reference),
+            "torch": errors(*single, reference)}
+
+
+# --- vectors for the tests ---
+
+SPECS = [
+    {"name": "cnn_small", "width": 4, "channels": 3},
+    {"name": "preact_resnet18", "width": 2, "channels": 3},
+    {"name": "preact_resnet18_raw", "width": 2, "channels": 3},
+]
+# Exact in float32, so that Ringfort's float64 passes see the same numbers.
+SGD = {"lr": 0.125, "momentum": 0.875, "weight_decay": 2.0**-10}
+BATCH, STEPS = 6, 2
+
+
+def randomise(model, generator):
+    """Weights, norm parameters and statistics of which none is at its initial 0 or 1."""
+    def uniform(tensor, low, high):
+        with torch.no_grad():
+            tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
+
+    for name, value in models.ringfort_state(model).items():
+        if value.dim() > 1:
+            bound = (3 / value[0].numel()) ** 0.5
+            uniform(value, -bound, bound)
+        elif name.endswith("running_var") or "bn" in name and name.endswith("weight"):
+            uniform(value, 0.5, 1.5)
+        else:
+            uniform(value, -0.3, 0.3)
+
+
+def trained(model, x, labels):
+    """Parameters and statistics after STEPS steps of SGD on the same batch."""
+    model = copy.deepcopy(model).train()
+    optimizer = torch.optim.SGD(model.parameters(), **SGD)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), labels).backward()
+        optimizer.step()
+    return models.ringfort_state(model)
+
+
+def channels_last(x):
+    return x.permute(0, 2, 3, 1).contiguous()
+
+
+def write_vectors(folder):
+    # Ringfort keeps batch norm's momentum as a float32.
+    models.MOMENTUM = torch.tensor(0.1).item()
+    generator = torch.Generator().manual_seed(20)
+    for spec in SPECS:
+        spec = spec | {"classes": 10, "height": 8, "image_width": 8,
+                       "mean": [0.5, 0.4375, 0.375], "std": [0.25, 0.3125, 0.21875]}
+        model = models.make_model(spec)
+        randomise(model, generator)
+        x = torch.rand(BATCH, 3, 8, 8, generator=generator)
+        labels = torch.randint(10, (BATCH,), generator=generator)
+        save_file(models.ringfort_state(model), folder / f"parity-{spec['name']}.safetensors",
+                  {"ringfort.model": json.dumps(spec)})
+        model = model.double()
+        expected = {"x": channels_last(x), "labels": labels}
+        for bn in ("eval", "train"):
+            logits, gradient = logits_and_gradient(model, x.double(), labels, bn == "train")
+            expected |= {f"{bn}.logits": logits, f"{bn}.dx": channels_last(gradient)}
+        for name, value in trained(model, x.double(), labels).items():
+            expected[f"trained.{name}"] = value.contiguous()
+        save_file(expected, folder / f"parity-{spec['name']}-expected.safetensors")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--vectors"]:
+        write_vectors(Path(sys.argv[2]))
+    else:
+        serve.arguments()
+        serve.serve(lambda words: compare(*words))
