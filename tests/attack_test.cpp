@@ -1,0 +1,317 @@
+// Attacks: closed forms on a linear model, and the invariants every attack keeps.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <cstring>
+
+#include "adversarial/attack.h"
+#include "adversarial/evaluate.h"
+#include "tests/temp_folder.h"
+#include "tests/tiny_models.h"
+
+using namespace ringfort;
+using namespace ringfort::test;
+
+namespace {
+
+// Two classes; w_0 - w_1 has entries of both signs and some zeros.
+std::unique_ptr<LinearModel> two_class_model(int64_t size, int64_t channels) {
+  auto model = std::make_unique<LinearModel>(size, channels, 2);
+  const int64_t length = size * size * channels;
+  for (int64_t i = 0; i < length; ++i) {
+    model->weights(0)[i] = static_cast<float>(i % 5) - 2.0f;
+    model->weights(1)[i] = static_cast<float>(i % 3) * 0.25f;
+  }
+  model->bias()[0] = 0.5f;
+  model->params().master_and_copy_changed();
+  return model;
+}
+
+double margin(LinearModel& model, const Tensor& x, int64_t n, int32_t label, int64_t length) {
+  double z[2];
+  for (int k = 0; k < 2; ++k) {
+    z[k] = static_cast<double>(model.bias()[k]);
+    for (int64_t i = 0; i < length; ++i)
+      z[k] += static_cast<double>(model.weights(k)[i]) *
+              static_cast<double>(x.as<const float>()[n * length + i]);
+  }
+  return z[label] - z[1 - label];
+}
+
+std::vector<std::byte> bytes_of(const View& view) {
+  const auto* first = static_cast<const std::byte*>(view.data);
+  return {first, first + view.bytes()};
+}
+
+AttackOptions l2_pgd(double eps, int steps, double alpha) {
+  ThreatModel threat;
+  threat.norm = Norm::kL2;
+  threat.eps = eps;
+  return pgd(threat, steps, alpha);
+}
+
+AttackOptions linf_pgd(double eps, int steps, double alpha) {
+  ThreatModel threat;
+  threat.eps = eps;
+  return pgd(threat, steps, alpha);
+}
+
+}  // namespace
+
+TEST_CASE("on a linear model PGD lowers the margin by eps times the dual norm", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const int64_t length = 4 * 4 * 3;
+  const auto model = two_class_model(4, 3);
+  // Pixels far from the box, so that only the ball binds.
+  const AttackInput input = random_input(pool, {6, 4, 4, 3}, 2, 7, 0.4f, 0.6f);
+  double l1 = 0, l2 = 0;
+  for (int64_t i = 0; i < length; ++i) {
+    const double w = static_cast<double>(model->weights(0)[i] - model->weights(1)[i]);
+    l1 += std::fabs(w);
+    l2 += w * w;
+  }
+  const double eps = 0.05;
+  AttackOptions linf = linf_pgd(eps, 10, eps / 4);
+  AttackOptions l2_attack = l2_pgd(eps, 10, eps / 2);
+  for (AttackOptions* options : {&linf, &l2_attack}) {
+    TrainingAttack attack(exec, pool, *model, *options);
+    const Tensor x_adv = attack.run(input);
+    const double dual = options == &linf ? l1 : std::sqrt(l2);
+    // L2 converges to the boundary's best point only in direction: ten steps of eps/2 from a random
+    // start come within a percent.
+    const double tolerance = options == &linf ? 1e-5 : 1e-2;
+    for (int64_t n = 0; n < 6; ++n) {
+      const int32_t label = input.labels.as<const int32_t>()[n];
+      const double drop =
+          margin(*model, input.x_nat, n, label, length) - margin(*model, x_adv, n, label, length);
+      CHECK(drop == Approx(eps * dual).epsilon(tolerance));
+      CHECK(drop <= eps * dual * (1 + 1e-5));
+    }
+    CHECK(attack.weight_gradients() == 0);
+  }
+}
+
+TEST_CASE("FGSM moves every pixel with a gradient by eps and no other", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = two_class_model(4, 1);
+  const AttackInput input = random_input(pool, {3, 4, 4, 1}, 2, 3, 0.3f, 0.7f);
+  ThreatModel threat;
+  threat.eps = 0.125;
+  TrainingAttack attack(exec, pool, *model, fgsm(threat));
+  const Tensor x_adv = attack.run(input);
+  for (int64_t n = 0; n < 3; ++n)
+    for (int64_t i = 0; i < 16; ++i) {
+      const float w = model->weights(0)[i] - model->weights(1)[i];
+      const float towards = input.labels.as<const int32_t>()[n] == 0 ? -w : w;
+      const float d =
+          x_adv.as<const float>()[n * 16 + i] - input.x_nat.as<const float>()[n * 16 + i];
+      if (w == 0)
+        CHECK(d == 0);
+      else
+        CHECK(d == Approx(towards > 0 ? 0.125 : -0.125).epsilon(1e-5));
+    }
+}
+
+TEST_CASE("an attack stays inside the ball and the box, exactly", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = make_model(tiny_spec("cnn_small", 4, 8, 3));
+  initialize(exec, model->params(), 5);
+  // Pixels at and near the ends of the box, where clipping matters.
+  const AttackInput input = random_input(pool, {9, 8, 8, 3}, 4, 11, 0.0f, 1.0f);
+  for (int64_t i = 0; i < input.x_nat.view().count(); i += 3)
+    input.x_nat.as<float>()[i] = i % 2 == 0 ? 0.0f : 1.0f;
+  for (const AttackOptions& options :
+       {linf_pgd(8.0 / 255, 7, 2.0 / 255), linf_pgd(0.5, 3, 0.4), l2_pgd(0.5, 5, 0.2)}) {
+    TrainingAttack training(exec, pool, *model, options);
+    const AttackResult evaluated = attack(exec, pool, *model, input, options, 4);
+    for (const Tensor& x_adv : {training.run(input), evaluated.x_adv}) {
+      verify_threat_model(options.threat, x_adv, input.x_nat);
+      if (options.threat.norm == Norm::kL2) continue;
+      const auto eps = static_cast<float>(options.threat.eps);
+      for (int64_t i = 0; i < x_adv.view().count(); ++i) {
+        const float nat = input.x_nat.as<const float>()[i], adv = x_adv.as<const float>()[i];
+        REQUIRE(adv <= nat + eps);
+        REQUIRE(adv >= nat - eps);
+        REQUIRE(adv >= 0);
+        REQUIRE(adv <= 1);
+      }
+    }
+  }
+}
+
+TEST_CASE("an x_adv outside the threat model is refused by name", "[attack]") {
+  Pool pool;
+  const AttackInput input = random_input(pool, {2, 4, 4, 1}, 2, 3, 0.4f, 0.6f);
+  Tensor x_adv(pool, input.x_nat.shape(), Dtype::kFloat32);
+  const auto reset = [&] {
+    std::memcpy(x_adv.view().data, input.x_nat.view().data,
+                static_cast<size_t>(x_adv.view().bytes()));
+  };
+  ThreatModel threat;
+  threat.eps = 0.1;
+  reset();
+  CHECK_NOTHROW(verify_threat_model(threat, x_adv, input.x_nat));
+  x_adv.as<float>()[17] += 0.11f;
+  CHECK(error_of([&] { verify_threat_model(threat, x_adv, input.x_nat); }).find("sample 1 is") !=
+        std::string::npos);
+  reset();
+  x_adv.as<float>()[3] = std::nanf("");
+  CHECK(error_of([&] { verify_threat_model(threat, x_adv, input.x_nat); }).find("outside [0, 1]") !=
+        std::string::npos);
+  threat.norm = Norm::kL2;
+  reset();
+  for (int i = 0; i < 16; ++i) x_adv.as<float>()[i] += 0.03f;  // |d|_2 = 0.12
+  CHECK(error_of([&] { verify_threat_model(threat, x_adv, input.x_nat); }).find("in L2") !=
+        std::string::npos);
+}
+
+TEST_CASE("attacks leave weights, gradients and statistics as they were, bit for bit", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = make_model(tiny_spec("preact_resnet18", 16, 8, 3));
+  ParamStore& params = model->params();
+  initialize(exec, params, 5);
+  std::fill_n(params.flat_gradient().as<float>(), params.flat_gradient().count(), 3.25f);
+  const auto master = bytes_of(params.flat_master());
+  const auto gradient = bytes_of(params.flat_gradient());
+  const auto statistics = bytes_of(params.flat_statistics());
+  const AttackInput input = random_input(pool, {4, 8, 8, 3}, 4, 1);
+  for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain, AttackBn::kTrainTrack}) {
+    AttackOptions options = linf_pgd(8.0 / 255, 3, 2.0 / 255);
+    options.bn = bn;
+    TrainingAttack attack(exec, pool, *model, options);
+    attack.run(input);
+    CHECK(attack.weight_gradients() == 0);
+    CHECK(bytes_of(params.flat_master()) == master);
+    CHECK(bytes_of(params.flat_gradient()) == gradient);
+    // Tracking is the one mode that moves the running statistics, because its source does.
+    CHECK((bytes_of(params.flat_statistics()) == statistics) == (bn != AttackBn::kTrainTrack));
+  }
+}
+
+TEST_CASE("a random start depends on the sample, not on its batch", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = two_class_model(4, 3);  // the sign of its gradient is the same for any batch
+  const AttackOptions options = linf_pgd(0.1, 2, 0.02);
+  TrainingAttack whole(exec, pool, *model, options), part(exec, pool, *model, options);
+  const AttackInput all = random_input(pool, {6, 4, 4, 3}, 2, 9);
+  const AttackInput last = random_input(pool, {2, 4, 4, 3}, 2, 9, 0, 1, 4);
+  const std::vector<float> from_all = elements(whole.run(all)),
+                           from_part = elements(part.run(last));
+  CHECK(std::equal(from_part.begin(), from_part.end(), from_all.begin() + 4 * 48));
+
+  AttackInput next_epoch = all;
+  next_epoch.epoch = 1;
+  CHECK(elements(whole.run(next_epoch)) != from_all);
+  CHECK(elements(whole.run(all)) == from_all);
+}
+
+TEST_CASE("an evaluation gives each sample the same result in any batch size", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = two_class_model(4, 3);
+  const AttackInput input = random_input(pool, {23, 4, 4, 3}, 2, 21, 0.2f, 0.8f);
+  AttackOptions options = linf_pgd(0.06, 5, 0.02);
+  options.restarts = 3;
+  options.stop = StopRule::kOnSuccess;
+  const AttackResult once = attack(exec, pool, *model, input, options, 64);
+  const auto fooled = std::count(once.fooled.begin(), once.fooled.end(), uint8_t{1});
+  REQUIRE(fooled > 2);
+  REQUIRE(fooled < 22);
+  for (const int64_t batch : {1, 4, 7, 23}) {
+    const AttackResult again = attack(exec, pool, *model, input, options, batch);
+    CHECK(again.fooled == once.fooled);
+    CHECK(again.predictions == once.predictions);
+    CHECK(elements(again.x_adv) == elements(once.x_adv));
+  }
+}
+
+TEST_CASE("robust accuracy on a linear model is known sample by sample", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = two_class_model(4, 3);
+  const int64_t length = 48;
+  const AttackInput input = random_input(pool, {40, 4, 4, 3}, 2, 4, 0.3f, 0.7f);
+  double l1 = 0;
+  for (int64_t i = 0; i < length; ++i)
+    l1 += std::fabs(static_cast<double>(model->weights(0)[i] - model->weights(1)[i]));
+  AttackOptions options = linf_pgd(0.04, 8, 0.01);
+  options.stop = StopRule::kOnSuccess;
+  const AttackResult result = attack(exec, pool, *model, input, options, 16);
+  for (int64_t n = 0; n < 40; ++n) {
+    const double m = margin(*model, input.x_nat, n, input.labels.as<const int32_t>()[n], length);
+    const double after = m - 0.04 * l1;
+    if (std::fabs(after) < 1e-4) continue;  // a tie in float32
+    CHECK(bool(result.fooled[static_cast<size_t>(n)]) == (after < 0));
+  }
+}
+
+TEST_CASE("more steps, restarts and eps never raise robust accuracy; eps 0 changes nothing",
+          "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = make_model(tiny_spec("cnn_small", 4, 8, 1));
+  initialize(exec, model->params(), 2);
+  AttackInput input = random_input(pool, {32, 8, 8, 1}, 4, 17);
+  // Labels the model agrees with, so that there is something to lose.
+  const std::vector<int32_t> agreed = predict(exec, pool, *model, input.x_nat);
+  std::copy(agreed.begin(), agreed.end(), input.labels.as<int32_t>());
+  const auto standing = [&](AttackOptions options) {
+    options.stop = StopRule::kOnSuccess;
+    const AttackResult result = attack(exec, pool, *model, input, options, 8);
+    return std::count(result.fooled.begin(), result.fooled.end(), uint8_t{0});
+  };
+  AttackOptions none = linf_pgd(0, 2, 0.1);
+  CHECK(standing(none) == 32);
+  CHECK(elements(attack(exec, pool, *model, input, none, 8).x_adv) == elements(input.x_nat));
+
+  AttackOptions options = linf_pgd(0.02, 1, 0.01);
+  const auto one_step = standing(options);
+  options.restarts = 4;
+  CHECK(standing(options) <= one_step);
+  const auto small = standing(linf_pgd(0.02, 10, 0.005)), large = standing(linf_pgd(0.5, 10, 0.1));
+  CHECK(small <= one_step);
+  CHECK(large < small);
+}
+
+TEST_CASE("once fooled, a sample stays fooled whatever later steps do", "[attack]") {
+  Exec exec;
+  Pool pool;
+  // One pixel decides: class 1 wins only inside a narrow band, and large steps jump over it and
+  // back.
+  const auto model = make_model(tiny_spec("cnn_small", 4, 8, 1));
+  initialize(exec, model->params(), 8);
+  const AttackInput input = random_input(pool, {24, 8, 8, 1}, 4, 30);
+  AttackOptions options = linf_pgd(0.3, 6, 0.3);
+  options.stop = StopRule::kAllSteps;
+  const AttackResult all_steps = attack(exec, pool, *model, input, options, 24);
+  options.stop = StopRule::kOnSuccess;
+  const AttackResult early = attack(exec, pool, *model, input, options, 24);
+  CHECK(all_steps.fooled == early.fooled);
+}
+
+TEST_CASE("settings that make no sense are refused", "[attack]") {
+  Exec exec;
+  Pool pool;
+  const auto model = two_class_model(4, 1);
+  const AttackInput input = random_input(pool, {2, 4, 4, 1}, 2, 3);
+  AttackOptions options = linf_pgd(0.1, 0, 0.1);
+  CHECK(error_of([&] { attack(exec, pool, *model, input, options); }).find("at least 1 step") !=
+        std::string::npos);
+  options = linf_pgd(-0.1, 1, 0.1);
+  CHECK(error_of([&] { attack(exec, pool, *model, input, options); }).find("negative") !=
+        std::string::npos);
+  options = linf_pgd(0.1, 1, 0.1);
+  options.bn = AttackBn::kTrain;
+  CHECK(error_of([&] { attack(exec, pool, *model, input, options); }).find("--attack-bn eval") !=
+        std::string::npos);
+  const AttackInput wrong = random_input(pool, {2, 5, 4, 1}, 2, 3);
+  options.bn = AttackBn::kEval;
+  CHECK(error_of([&] {
+          attack(exec, pool, *model, wrong, options);
+        }).find("takes images of 4 x 4 x 1") != std::string::npos);
+}
