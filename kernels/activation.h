@@ -21,7 +21,7 @@ struct ScaleShiftRelu {
   HD Results<S, 2> operator()(S x, S scale, S shift) const {
     const S z = x * scale + shift;
     const bool on = z > S(0);
-    return {{on ? z : S(0), S(on)}};
+    return {{on ? z : S(0), on ? S(1) : S(0)}};
   }
 };
 
@@ -30,14 +30,14 @@ struct Relu {
   template <class S>
   HD Results<S, 2> operator()(S x) const {
     const bool on = x > S(0);
-    return {{on ? x : S(0), S(on)}};
+    return {{on ? x : S(0), on ? S(1) : S(0)}};
   }
 };
 
 struct IsPositive {
   template <class S>
   HD S operator()(S x) const {
-    return S(x > S(0));
+    return x > S(0) ? S(1) : S(0);  // S(bool) does not vectorise
   }
 };
 

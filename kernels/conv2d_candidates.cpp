@@ -55,6 +55,9 @@ std::vector<ConvCandidate> conv_candidates(const ConvProblem& problem) {
   const bool blocked = problem.x_layout == Layout::kBlocked16 && problem.y_layout == Layout::kBlocked16;
   const bool unit_stride = problem.options.stride == 1;
   std::vector<ConvCandidate> candidates = {{.name = "direct"}};
+  const bool few_to_blocks = problem.x.c < 16 && problem.direction != ConvDirection::kDgrad;  // the first layer
+  if (!blocked && blockable_y && (blockable_x || few_to_blocks))
+    candidates.push_back({.name = "direct-blocked", .format = ConvFormat::kBlocked});
   if (!blocked) candidates.push_back({.name = "direct-any", .format = ConvFormat::kAny});
   if (problem.direction == ConvDirection::kDgrad && problem.x.c < 16 && blockable_y) {
     candidates.push_back({.name = "direct-padded", .padded = true, .format = ConvFormat::kBlocked});

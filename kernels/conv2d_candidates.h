@@ -34,7 +34,8 @@ struct ConvProblem {
 
 enum class ConvFormat : uint8_t {
   kAsView,   // the layout of the caller's view
-  kBlocked,  // blocks of 16 channels; the views are copied where they differ
+  kBlocked,  // blocks of 16 channels (all channels of a pixel plane by plane where they are fewer); views are copied
+             // where they differ
   kAny,      // what oneDNN likes best, likewise
 };
 

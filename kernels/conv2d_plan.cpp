@@ -30,7 +30,8 @@ memory::desc view_desc(Dtype dtype, const Shape& shape, Layout layout) {
 
 memory::desc wanted_desc(Dtype dtype, const Shape& shape, int64_t channels, Layout layout, ConvFormat format) {
   auto tag = layout == Layout::kBlocked16 ? memory::format_tag::nChw16c : memory::format_tag::nhwc;
-  if (format == ConvFormat::kBlocked) tag = memory::format_tag::nChw16c;
+  if (format == ConvFormat::kBlocked)
+    tag = channels % 16 == 0 ? memory::format_tag::nChw16c : memory::format_tag::nchw;
   if (format == ConvFormat::kAny) tag = memory::format_tag::any;
   return {dims_of(shape, channels), onednn_type(dtype), tag};
 }

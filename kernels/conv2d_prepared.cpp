@@ -16,10 +16,22 @@ memory::desc stored_filter(const FilterForm::Source& source) {
   return {{outputs, source.inputs, height, width}, type, memory::format_tag::ohwi};
 }
 
+// The order in which F(4x4, 3x3) wants its filters; inputs 0 where the target is anything else.
+WinogradOrder winograd_order(const FilterForm::Source& source, const memory::desc& target) {
+  const auto& wino = target.data.format_desc.wino_desc;
+  const bool ours = target.data.format_kind == dnnl_format_kind_wino && wino.wino_format == dnnl_wino_wei_OBaaIBOIio &&
+                    wino.r == 3 && wino.alpha == 6 && wino.ic_block == 16 && wino.oc_block == 16 &&
+                    source.dtype == Dtype::kFloat32 && source.inputs == source.filter.c;
+  if (!ours) return {};
+  return {wino.ic, wino.oc, wino.ic2_block, wino.oc2_block};
+}
+
 }  // namespace
 
 FilterForm::FilterForm(OneDnn& library, const Source& source, const memory::desc& target)
     : source_(source), target_(target), sequence_(library.engine()) {
+  winograd_ = winograd_order(source, target);
+  if (is_winograd()) return;
   const bool rearranged = source.rotated || source.inputs != source.filter.c;
   const memory::desc stored = stored_filter(source);
   as_stored_ = !rearranged && stored == target;
@@ -35,6 +47,10 @@ FilterForm::FilterForm(OneDnn& library, const Source& source, const memory::desc
 }
 
 void FilterForm::prepare(OneDnn& library, int threads, void* prepared, void* w, void* scratch) {
+  if (is_winograd()) {
+    winograd_filter(static_cast<float*>(prepared), static_cast<const float*>(w), source_.rotated, winograd_, threads);
+    return;
+  }
   Bases bases = {};
   bases[static_cast<size_t>(Base::kFirst)] = w;
   bases[static_cast<size_t>(Base::kOutput)] = prepared;

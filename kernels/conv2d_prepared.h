@@ -7,6 +7,7 @@
 #include "kernels/aligned.h"
 #include "kernels/conv2d.h"
 #include "kernels/onednn.h"
+#include "kernels/winograd_filter.h"
 
 namespace ringfort {
 
@@ -35,12 +36,14 @@ class FilterForm {
 
  private:
   void rearrange(int threads, void* to, const void* w) const;
+  bool is_winograd() const { return winograd_.inputs > 0; }
 
   Source source_;
   dnnl::memory::desc target_;
   bool as_stored_ = false;
   int64_t rearranged_bytes_ = 0;  // 0: nothing to turn or pad
   Sequence sequence_;             // from the (rearranged) filter to target
+  WinogradOrder winograd_ = {};   // set where our own transform writes the target instead
 };
 
 struct PreparedFilter::Copies {

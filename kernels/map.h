@@ -24,30 +24,41 @@ namespace detail {
 // Below this many elements the cost of waking threads exceeds the work.
 inline constexpr int64_t kParallelElements = 16384;
 
-template <class S>
-HD inline void write_result(S* const* out, int64_t i, S result) {
-  out[0][i] = result;
-}
-template <class S, int kOut>
-HD inline void write_result(S* const* out, int64_t i, const Results<S, kOut>& result) {
-  for (int k = 0; k < kOut; ++k) out[k][i] = result.value[k];
-}
+template <class Result>
+inline constexpr bool kSeveral = false;
+template <class S, int kCount>
+inline constexpr bool kSeveral<Results<S, kCount>> = true;
 
-template <class S, class Fn, size_t... kIn, size_t... kExtra>
+// Outputs are written by indices known at compile time, from a local copy of the result: anything
+// else keeps the loop over elements from vectorising.
+template <class S, class Fn, size_t... kOut, size_t... kIn, size_t... kExtra>
 inline void apply_run(const Fn& fn, S* const* out, const S* const* in, const S* const* extra,
-                      int64_t n, std::index_sequence<kIn...>, std::index_sequence<kExtra...>) {
+                      int64_t n, std::index_sequence<kOut...>, std::index_sequence<kIn...>,
+                      std::index_sequence<kExtra...>) {
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) write_result(out, i, fn(in[kIn][i]..., extra[kExtra][i]...));
+  for (int64_t i = 0; i < n; ++i) {
+    const auto result = fn(in[kIn][i]..., extra[kExtra][i]...);
+    if constexpr (kSeveral<std::remove_const_t<decltype(result)>>)
+      ((out[kOut][i] = result.value[kOut]), ...);
+    else
+      out[0][i] = result;
+  }
 }
 
 // The same with extra values that repeat every 16 elements: the channels of a block.
-template <class S, class Fn, size_t... kIn, size_t... kExtra>
+template <class S, class Fn, size_t... kOut, size_t... kIn, size_t... kExtra>
 inline void apply_rows16(const Fn& fn, S* const* out, const S* const* in, const S* const* extra,
-                         int64_t n, std::index_sequence<kIn...>, std::index_sequence<kExtra...>) {
+                         int64_t n, std::index_sequence<kOut...>, std::index_sequence<kIn...>,
+                         std::index_sequence<kExtra...>) {
   for (int64_t r = 0; r < n; r += 16) {
 #pragma omp simd
-    for (int64_t l = 0; l < 16; ++l)
-      write_result(out, r + l, fn(in[kIn][r + l]..., extra[kExtra][l]...));
+    for (int64_t l = 0; l < 16; ++l) {
+      const auto result = fn(in[kIn][r + l]..., extra[kExtra][l]...);
+      if constexpr (kSeveral<std::remove_const_t<decltype(result)>>)
+        ((out[kOut][r + l] = result.value[kOut]), ...);
+      else
+        out[0][r + l] = result;
+    }
   }
 }
 
@@ -65,12 +76,13 @@ void map_run(const Fn& fn, const std::array<View, kOut>& out, const std::array<V
   S* targets[kOut];
   for (size_t k = 0; k < kIn; ++k) sources[k] = load_run<S>(in[k], first, n, in_buffer[k]);
   for (size_t k = 0; k < kOut; ++k) targets[k] = run_target<S>(out[k], first, out_buffer[k]);
+  constexpr auto kOutputs = std::make_index_sequence<kOut>{};
   constexpr auto kInputs = std::make_index_sequence<kIn>{};
   constexpr auto kExtras = std::make_index_sequence<kExtra>{};
   if constexpr (kKind == Extra::kPer16)
-    apply_rows16<S>(fn, targets, sources, extra.data(), n, kInputs, kExtras);
+    apply_rows16<S>(fn, targets, sources, extra.data(), n, kOutputs, kInputs, kExtras);
   else
-    apply_run<S>(fn, targets, sources, extra.data(), n, kInputs, kExtras);
+    apply_run<S>(fn, targets, sources, extra.data(), n, kOutputs, kInputs, kExtras);
   for (size_t k = 0; k < kOut; ++k) store_run<S>(out[k], first, n, out_buffer[k]);
 }
 
@@ -104,6 +116,11 @@ struct ChannelRuns {
         values[k][i] = load_element<S>(params[k], first_channel + i);
       for (int64_t i = period; i < n; ++i) values[k][i] = values[k][i - period];
     }
+  }
+  // Parameters of n channels, converted only where they must be.
+  void point_to(const std::array<View, kParams>& params, int64_t first_channel, int64_t n) {
+    for (size_t k = 0; k < kParams; ++k)
+      pointers[k] = load_run<S>(params[k], first_channel, n, values[k]);
   }
   // Fills n elements with the parameters of `channel`, channel + 1, ..., starting over after the
   // last channel.
@@ -141,9 +158,11 @@ template <class S, class Fn, size_t kOut, size_t kIn, size_t kParams>
 void map_channels_last(Exec& exec, const Fn& fn, const std::array<View, kOut>& out,
                        const std::array<View, kIn>& in, const std::array<View, kParams>& params) {
   const Shape shape = out[0].shape;
-  // A job is a few pixels; 8 pixels keep bit masks on whole bytes for any number of channels.
-  const int64_t pixels_per_job = 64, jobs = (shape.pixels() + pixels_per_job - 1) / pixels_per_job;
+  // 8 pixels keep bit masks on whole bytes for any number of channels; a job is 16 runs, because
+  // laying out the parameters costs as much as a run.
   const int64_t pixels_per_run = std::max<int64_t>(8, kRun / shape.c / 8 * 8);
+  const int64_t pixels_per_job = 16 * pixels_per_run;
+  const int64_t jobs = (shape.pixels() + pixels_per_job - 1) / pixels_per_job;
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (shape.count() > kParallelElements)
   for (int64_t job = 0; job < jobs; ++job) {
@@ -156,9 +175,17 @@ void map_channels_last(Exec& exec, const Fn& fn, const std::array<View, kOut>& o
                             runs.pointers);
       continue;
     }
+    if (shape.c % 8 == 0) {  // many channels: a run is a part of one pixel
+      for (int64_t c = 0; c < shape.c; c += kRun) {
+        const int64_t n = std::min(kRun, shape.c - c);
+        runs.point_to(params, c, n);
+        for (int64_t p = job * pixels_per_job; p < end; ++p)
+          map_run<S, kParams>(fn, out, in, p * shape.c + c, n, runs.pointers);
+      }
+      continue;
+    }
     const int64_t first = job * pixels_per_job * shape.c, last = end * shape.c;
-    for (int64_t i = first; i < last;
-         i += kRun) {  // many channels: the parameters wrap inside the run
+    for (int64_t i = first; i < last; i += kRun) {  // the parameters wrap inside the run
       const int64_t n = std::min(kRun, last - i);
       runs.fill_wrapping(params, i % shape.c, shape.c, n);
       map_run<S, kParams>(fn, out, in, i, n, runs.pointers);

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -134,19 +135,17 @@ void PlanCache::warn(const std::string& sentence) {
 }
 
 std::vector<double> time_in_turns(const std::vector<std::function<void()>>& functions) {
-  constexpr double kHopeless = 2.5;           // times the fastest first call
-  constexpr double kEnough = 2e3;             // microseconds for each function in all
-  constexpr int kMinimumRounds = 3, kMaximumRounds = 50;
-  std::vector<double> first, best;
-  for (const auto& function : functions) first.push_back(microseconds_of(function));  // also warms up
-  best = first;
-  const double fastest = functions.empty() ? 0 : *std::min_element(first.begin(), first.end());
+  constexpr double kHopeless = 3;   // times the fastest
+  constexpr double kEnough = 10e3;  // microseconds for each function in all
+  constexpr int kMinimumRounds = 5, kMaximumRounds = 30;
+  for (const auto& function : functions) function();  // allocates, prepares filters, warms caches
+  std::vector<double> best(functions.size(), std::numeric_limits<double>::infinity());
   double total = 0;
-  for (int round = 0; round < kMaximumRounds; ++round) {
-    if (round >= kMinimumRounds && total >= kEnough) break;
+  for (int round = 0; round < kMaximumRounds && (round < kMinimumRounds || total < kEnough); ++round) {
+    const double fastest = best.empty() ? 0 : *std::min_element(best.begin(), best.end());
     double shortest = kEnough;
     for (size_t i = 0; i < functions.size(); ++i) {
-      if (first[i] > kHopeless * fastest && first[i] > kEnough) continue;
+      if (round > 0 && best[i] > kHopeless * fastest && best[i] > kEnough) continue;
       const double time = microseconds_of(functions[i]);
       best[i] = std::min(best[i], time);
       shortest = std::min(shortest, time);

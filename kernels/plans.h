@@ -68,7 +68,7 @@ class PlanCache {
 };
 
 // Runs each function a few times, in turns so that a disturbance hits all alike; returns microseconds per call, the
-// fastest of each (disturbances only ever add time). What is far behind after its first call is not run again.
+// fastest of each (disturbances only ever add time). What is slow and far behind is not run again.
 std::vector<double> time_in_turns(const std::vector<std::function<void()>>& functions);
 
 // Index of the candidate to take: the fastest, or an earlier one that is at most 2 % slower. REQUIRES: not empty.

@@ -14,13 +14,15 @@
 namespace ringfort {
 namespace detail {
 
-template <class S>
-HD inline S term(S result, int) {
-  return result;
+// sums[k][lane] += the k-th term. By value and unrolled, as write_result in map.h.
+template <class S, int kLanes>
+inline void add_terms(S (*sums)[kLanes], int64_t lane, S result, std::index_sequence<0>) {
+  sums[0][lane] += result;
 }
-template <class S, int kSums>
-HD inline S term(const Results<S, kSums>& result, int k) {
-  return result.value[k];
+template <class S, int kLanes, int kSums, size_t... kIndex>
+inline void add_terms(S (*sums)[kLanes], int64_t lane, Results<S, kSums> result,
+                      std::index_sequence<kIndex...>) {
+  ((sums[kIndex][lane] += result.value[kIndex]), ...);
 }
 
 // Lanes that are summed side by side: fixed, so that the order of additions is too.
@@ -34,18 +36,13 @@ void reduce_run(const Fn& fn, const std::array<View, kIn>& in, int64_t first, in
   const S* sources[kIn];
   for (size_t k = 0; k < kIn; ++k) sources[k] = load_run<S>(in[k], first, n, buffer[k]);
   alignas(64) S lanes[kSums][kLanes] = {};
+  constexpr auto kTerms = std::make_index_sequence<kSums>{};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
 #pragma omp simd
-    for (int l = 0; l < kLanes; ++l) {
-      const auto result = fn(sources[kIndex][i + l]...);
-      for (size_t k = 0; k < kSums; ++k) lanes[k][l] += term(result, static_cast<int>(k));
-    }
+    for (int l = 0; l < kLanes; ++l) add_terms(lanes, l, fn(sources[kIndex][i + l]...), kTerms);
   }
-  for (; i < n; ++i) {
-    const auto result = fn(sources[kIndex][i]...);
-    for (size_t k = 0; k < kSums; ++k) lanes[k][i % kLanes] += term(result, static_cast<int>(k));
-  }
+  for (; i < n; ++i) add_terms(lanes, i % kLanes, fn(sources[kIndex][i]...), kTerms);
   for (size_t k = 0; k < kSums; ++k)
     for (int l = 0; l < kLanes; ++l) sums[k] += static_cast<double>(lanes[k][l]);
 }
@@ -54,6 +51,24 @@ void reduce_run(const Fn& fn, const std::array<View, kIn>& in, int64_t first, in
 // parts in order.
 inline int64_t channel_parts(const Shape& shape, Layout layout) {
   return std::min<int64_t>(32, layout == Layout::kBlocked16 ? shape.n : (shape.pixels() + 63) / 64);
+}
+
+// n groups of `lanes` elements, `stride` apart, side by side into `buffer`.
+template <class S>
+const S* load_groups(const View& view, int64_t first, int64_t n, int64_t stride, int lanes,
+                     S* buffer) {
+  for (int64_t r = 0; r < n; ++r) {
+    const int64_t begin = first + r * stride;
+    S* to = buffer + r * kLanes;
+    if (view.dtype == Dtype::kBFloat16 && lanes == kLanes) {
+      const BFloat16* from = view.as<const BFloat16>() + begin;
+#pragma omp simd
+      for (int l = 0; l < kLanes; ++l) to[l] = static_cast<S>(to_float(from[l]));
+    } else {
+      for (int l = 0; l < lanes; ++l) to[l] = load_element<S>(view, begin + l);
+    }
+  }
+  return buffer;
 }
 
 // Sums over `rows` groups of `lanes` consecutive channels, `stride` elements apart, starting at
@@ -65,28 +80,27 @@ void reduce_lanes(const Fn& fn, const std::array<View, kIn>& in,
                   int64_t stride, int lanes, double (*sums)[kLanes],
                   std::index_sequence<kInIndex...>, std::index_sequence<kParamIndex...>) {
   constexpr int64_t kRows = kRun / kLanes;
+  constexpr auto kTerms = std::make_index_sequence<kSums>{};
   alignas(64) S buffer[kIn][kRun];
   for (int64_t r0 = 0; r0 < rows; r0 += kRows) {
     const int64_t n = std::min(kRows, rows - r0);
     const S* sources[kIn];
-    const bool dense = stride == kLanes;
+    int64_t pitch[kIn];  // elements from one group to the next
     for (size_t k = 0; k < kIn; ++k) {
-      if (dense) {
-        sources[k] = load_run<S>(in[k], first + r0 * kLanes, n * kLanes, buffer[k]);
-        continue;
-      }
-      for (int64_t r = 0; r < n; ++r)
-        for (int l = 0; l < lanes; ++l)
-          buffer[k][r * kLanes + l] = load_element<S>(in[k], first + (r0 + r) * stride + l);
-      sources[k] = buffer[k];
+      const int64_t begin = first + r0 * stride;
+      pitch[k] = in[k].dtype == kDtypeOf<S> ? stride : kLanes;
+      if (in[k].dtype == kDtypeOf<S> || stride == kLanes)
+        sources[k] = load_run<S>(in[k], begin, n * stride, buffer[k]);
+      else
+        sources[k] = load_groups<S>(in[k], begin, n, stride, lanes, buffer[k]);
     }
     alignas(64) S partial[kSums][kLanes] = {};
     const auto add_row = [&](int64_t r, int count) {
 #pragma omp simd
-      for (int l = 0; l < count; ++l) {
-        const auto result = fn(sources[kInIndex][r * kLanes + l]..., params[kParamIndex][l]...);
-        for (size_t k = 0; k < kSums; ++k) partial[k][l] += term(result, static_cast<int>(k));
-      }
+      for (int l = 0; l < count; ++l)
+        add_terms(partial, l,
+                  fn(sources[kInIndex][r * pitch[kInIndex] + l]..., params[kParamIndex][l]...),
+                  kTerms);
     };
     if (lanes == kLanes)
       for (int64_t r = 0; r < n; ++r) add_row(r, kLanes);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <cstring>
 
 #include "kernels/hd.h"
 #include "kernels/view.h"
@@ -86,12 +87,16 @@ void unpack_bits(const uint8_t* bytes, int64_t n, S* out) {
 template <class S>
 void pack_bits(const S* in, int64_t n, uint8_t* bytes) {
   int64_t i = 0;
-  for (; i + 16 <= n; i += 16) {
-    unsigned word = 0;
-#pragma omp simd reduction(| : word)
-    for (int j = 0; j < 16; ++j) word |= (in[i + j] != S(0) ? 1u : 0u) << j;
-    bytes[i / 8] = static_cast<uint8_t>(word);
-    bytes[i / 8 + 1] = static_cast<uint8_t>(word >> 8);
+  for (; i + 64 <= n; i += 64) {
+    alignas(64) uint8_t ones[64];
+#pragma omp simd
+    for (int j = 0; j < 64; ++j) ones[j] = in[i + j] != S(0);
+    for (int b = 0; b < 8; ++b) {
+      uint64_t eight;  // little-endian: the lowest element is in the lowest byte
+      memcpy(&eight, ones + 8 * b, sizeof eight);
+      // the product moves byte j's bit to bit 56 + j; no two of its terms meet
+      bytes[i / 8 + b] = static_cast<uint8_t>((eight * 0x0102040810204080u) >> 56);
+    }
   }
   for (; i < n; i += 8) {
     unsigned byte = 0;
