@@ -57,6 +57,7 @@ StatId ParamStore::add_statistic(std::string name, int64_t channels, float fill_
 }
 
 void ParamStore::allocate(bool with_copy) {
+  require(!master_, "ParamStore: allocate() has been called already; addresses never change");
   int64_t total = 0;
   for (auto segment = segments_.rbegin(); segment != segments_.rend(); ++segment) {
     segment->offset = total;

@@ -36,6 +36,9 @@ class Pass {
   Pass(Exec& exec_in, Pool& pool_in, ParamStore& params_in, PassOptions options_in = {},
        OnReady on_ready = {});
 
+  Pass(const Pass&) = delete;  // VJPs hold its address
+  Pass& operator=(const Pass&) = delete;
+
   Exec& exec;
   Pool& pool;
   ParamStore& params;

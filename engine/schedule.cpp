@@ -8,7 +8,7 @@
 namespace ringfort {
 
 double learning_rate(const Schedule& s, int64_t step) {
-  require(s.total_steps > 0 && step >= 0, "schedule: step {} of {} steps", step, s.total_steps);
+  require(step >= 0 && step < s.total_steps, "schedule: step {} of {} steps", step, s.total_steps);
   const double at = static_cast<double>(step), total = static_cast<double>(s.total_steps);
   if (step < s.warmup_steps) return s.lr * (at + 1) / static_cast<double>(s.warmup_steps);
   switch (s.kind) {

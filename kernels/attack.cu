@@ -12,8 +12,10 @@ void require_pixels(const char* name, std::initializer_list<View> views) {
   require(first.dtype == Dtype::kFloat32 || first.dtype == Dtype::kFloat64,
           "{}: pixels must be float32 or float64, got {}", name, to_string(first.dtype));
   for (const View& view : views)
-    require(view.dtype == first.dtype && view.shape == first.shape && view.layout == Layout::kChannelsLast,
-            "{}: all views must be channels last, of one dtype and of shape {}", name, to_string(first.shape));
+    require(view.dtype == first.dtype && view.shape == first.shape &&
+                view.layout == Layout::kChannelsLast,
+            "{}: all views must be channels last, of one dtype and of shape {}", name,
+            to_string(first.shape));
 }
 
 // Runs body(S{}) with the scalar of the pixels.

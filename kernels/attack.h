@@ -54,8 +54,9 @@ struct NormalNoise {
   }
 };
 
-// How far inside the L2 ball perturbations end, relatively. What remains is the rounding of x itself: half an ulp of 1
-// per pixel. It averages out, except where all gradients are equal: then |x - x_nat|_2 <= eps + 2^-25 sqrt(length).
+// How far inside the L2 ball perturbations end, relatively. What remains is the rounding of x
+// itself: half an ulp of 1 per pixel. It averages out, except where all gradients are equal: then
+// |x - x_nat|_2 <= eps + 2^-25 sqrt(length).
 inline constexpr double kInside = 1 - 1e-6;
 
 // x <- clip(x_nat + shrink(d)), d = x + alpha grad / (|grad|_2 + 1e-10) - x_nat, shrink: radially

@@ -20,8 +20,8 @@ float sum(const Lanes& lanes) {
   return (half[0] + half[2]) + (half[1] + half[3]);
 }
 
-// dx(h, w, c) = sum over taps (i, j) and output channels o of dy(h + pad - i, w + pad - j, o) filter(o, i, j, c).
-// dy: one sample, blocks of 16 channels. taps: (i, j, c, O).
+// dx(h, w, c) = sum over taps (i, j) and output channels o of dy(h + pad - i, w + pad - j, o)
+// filter(o, i, j, c). dy: one sample, blocks of 16 channels. taps: (i, j, c, O).
 template <int kChannels>
 void stem_row(float* dx, const float* dy, const Lanes* taps, int64_t h, const Geometry& g) {
   const int64_t blocks = g.channels_out / 16, plane = g.out_h * g.out_w;
@@ -37,7 +37,8 @@ void stem_row(float* dx, const float* dy, const Lanes* taps, int64_t h, const Ge
         const Lanes* from = source + row * g.out_w + (w + g.pad - j);
         const Lanes* tap = taps + (i * g.kernel_w + j) * kChannels * blocks;
         for (int64_t block = 0; block < blocks; ++block)
-          for (int c = 0; c < kChannels; ++c) total[c] += from[block * plane] * tap[c * blocks + block];
+          for (int c = 0; c < kChannels; ++c)
+            total[c] += from[block * plane] * tap[c * blocks + block];
       }
     }
     for (int c = 0; c < kChannels; ++c) dx[w * kChannels + c] = sum(total[c]);
@@ -49,12 +50,14 @@ void stem(Exec& exec, View dx, View dy, const View& w, const Geometry& g) {
   auto* taps = static_cast<float*>(exec.scratch(w.bytes()));
   const int64_t count = g.kernel_h * g.kernel_w * kChannels;
   for (int64_t o = 0; o < g.channels_out; ++o)
-    for (int64_t k = 0; k < count; ++k) taps[k * g.channels_out + o] = w.as<const float>()[o * count + k];
+    for (int64_t k = 0; k < count; ++k)
+      taps[k * g.channels_out + o] = w.as<const float>()[o * count + k];
 
   const int64_t sample = g.channels_out * g.out_h * g.out_w;
 #pragma omp parallel for schedule(static) num_threads(exec.threads())
   for (int64_t row = 0; row < dx.shape.n * g.height; ++row)
-    stem_row<kChannels>(dx.as<float>() + row * g.width * kChannels, dy.as<const float>() + row / g.height * sample,
+    stem_row<kChannels>(dx.as<float>() + row * g.width * kChannels,
+                        dy.as<const float>() + row / g.height * sample,
                         reinterpret_cast<const Lanes*>(taps), row % g.height, g);
 }
 
@@ -67,7 +70,8 @@ bool has_stem_dgrad(const View& dx, const View& dy, const View& w, ConvOptions o
 }
 
 void conv2d_dgrad_stem(Exec& exec, View dx, View dy, const View& w, ConvOptions options) {
-  const Geometry g{dx.shape.h, dx.shape.w, w.shape.n, w.shape.h, w.shape.w, options.pad, dy.shape.h, dy.shape.w};
+  const Geometry g{dx.shape.h, dx.shape.w,  w.shape.n,  w.shape.h,
+                   w.shape.w,  options.pad, dy.shape.h, dy.shape.w};
   switch (dx.shape.c) {
     case 1:
       return stem<1>(exec, dx, dy, w, g);

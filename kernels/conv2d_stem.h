@@ -1,5 +1,6 @@
-// The input gradient of a network's first convolution on a CPU: few input channels (grey or colour), stride 1, float32. oneDNN has
-// only slow code for it; padding the channels to 16 would do 5 to 16 times the work, in every step of every attack.
+// The input gradient of a network's first convolution on a CPU: few input channels (grey or
+// colour), stride 1, float32. oneDNN has only slow code for it; padding the channels to 16 would do
+// 5 to 16 times the work, in every step of every attack.
 #pragma once
 
 #include "kernels/conv2d.h"

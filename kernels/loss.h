@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "kernels/elementary.h"
 #include "kernels/exec.h"
 #include "kernels/scalar.h"
 #include "kernels/slots.h"
@@ -24,19 +25,22 @@ struct CrossEntropyRow {
 
   template <class Row>
   HD void operator()(const Row& row, int64_t n) const {
-    using std::exp;
     using std::log;
     const S* z = logits + n * classes;
+    S* const dz = dlogits == nullptr ? nullptr : dlogits + n * classes;
     const auto logit = [z](int64_t k) { return z[k]; };
     const S largest = row.template max<S>(classes, logit);
-    const S total =
-        row.template sum<S>(classes, [z, largest](int64_t k) { return exp(z[k] - largest); });
     const int32_t label = labels[n];
-    if (dlogits != nullptr) {
-      S* dz = dlogits + n * classes;
-      const S scale = weight;
+    S total;
+    if (dz == nullptr) {
+      total = row.template sum<S>(classes,
+                                  [=](int64_t k) { return exp_below_zero(z[k] - largest); });
+    } else {
+      total = row.template sum<S>(
+          classes, [=](int64_t k) { return dz[k] = exp_below_zero(z[k] - largest); });
+      const S scale = weight / total, at_label = weight;
       row.each(classes, [=](int64_t k) {
-        dz[k] = scale * (exp(z[k] - largest) / total - (k == label ? S(1) : S(0)));
+        dz[k] = scale * dz[k] - (k == label ? at_label : S(0));
       });
     }
     if (prediction != nullptr) {

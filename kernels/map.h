@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "kernels/exec.h"
-#include "kernels/philox.h"
+#include "kernels/philox_lanes.h"
 #include "kernels/slots.h"
 
 #ifdef __CUDACC__
@@ -256,13 +256,7 @@ void map_random(Exec& exec, const Fn& fn, RandomKey key, const int64_t* samples,
       const int64_t sample = job / runs, first = job % runs * detail::kRun;
       const int64_t n = std::min(detail::kRun, length - first);
       alignas(64) S uniform[detail::kRun];
-      constexpr int kBlocks = detail::kRun / 4;
-#pragma omp simd
-      for (int b = 0; b < kBlocks; ++b) {
-        const Philox4 four =
-            key.words(static_cast<uint64_t>(samples[sample]), static_cast<uint32_t>(first / 4 + b));
-        for (int k = 0; k < 4; ++k) uniform[4 * b + k] = static_cast<S>(uniform01(four.word[k]));
-      }
+      detail::uniform_run(key, static_cast<uint64_t>(samples[sample]), first, n, uniform);
       detail::map_run<S, 1>(fn, out, in, sample * length + first, n,
                             std::array<const S*, 1>{uniform});
     }

@@ -15,17 +15,19 @@ struct Philox4 {
   uint32_t word[4];
 };
 
+inline constexpr int kPhiloxRounds = 10;
+inline constexpr uint32_t kPhiloxMul0 = 0xD2511F53u, kPhiloxMul1 = 0xCD9E8D57u;
+inline constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9u, kPhiloxWeyl1 = 0xBB67AE85u;
+
 HD inline Philox4 philox4x32_10(Philox4 counter, uint32_t key0, uint32_t key1) {
-  constexpr uint32_t kMul0 = 0xD2511F53u, kMul1 = 0xCD9E8D57u;
-  constexpr uint32_t kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = uint64_t{kMul0} * counter.word[0];
-    const uint64_t p1 = uint64_t{kMul1} * counter.word[2];
+  for (int round = 0; round < kPhiloxRounds; ++round) {
+    const uint64_t p0 = uint64_t{kPhiloxMul0} * counter.word[0];
+    const uint64_t p1 = uint64_t{kPhiloxMul1} * counter.word[2];
     counter = {{static_cast<uint32_t>(p1 >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(p1),
                 static_cast<uint32_t>(p0 >> 32) ^ counter.word[3] ^ key1,
                 static_cast<uint32_t>(p0)}};
-    key0 += kWeyl0;
-    key1 += kWeyl1;
+    key0 += kPhiloxWeyl0;
+    key1 += kPhiloxWeyl1;
   }
   return counter;
 }
@@ -38,13 +40,15 @@ struct RandomKey {
   Purpose purpose = Purpose::kTest;
   uint32_t epoch = 0;  // epoch, restart or step: whatever repeats for the same sample
 
+  HD Philox4 counter(uint64_t sample, uint32_t block) const {
+    const uint32_t tag = (static_cast<uint32_t>(purpose) << 24) ^ (epoch & 0x00FFFFFFu);
+    return {{block, static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), tag}};
+  }
   // Four words for `block` (elements 4*block .. 4*block+3) of `sample`, the sample's index in its
   // data set.
   HD Philox4 words(uint64_t sample, uint32_t block) const {
-    const uint32_t tag = (static_cast<uint32_t>(purpose) << 24) ^ (epoch & 0x00FFFFFFu);
-    return philox4x32_10(
-        {{block, static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), tag}},
-        static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32));
+    return philox4x32_10(counter(sample, block), static_cast<uint32_t>(seed),
+                         static_cast<uint32_t>(seed >> 32));
   }
   HD uint32_t word(uint64_t sample, uint32_t element) const {
     return words(sample, element / 4).word[element % 4];

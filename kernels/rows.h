@@ -24,42 +24,64 @@ class CpuRow {
 #pragma omp simd
     for (int64_t i = 0; i < n; ++i) body(i);
   }
-  // sum of value(i), i in [0, n). float: runs of 512 elements, then the runs in double, so that the relative error of a
-  // sum of positive terms stays below 2e-6 for images of any size.
+  // sum of value(i), i in [0, n). float: runs of 512 elements, then the runs in double, so that the
+  // relative error of a sum of positive terms stays below 2e-6 for images of any size.
   template <class S, class Value>
   HD S sum(int64_t n, const Value& value) const {
     using Total = std::conditional_t<std::is_same_v<S, float>, double, S>;
     Total total(0);
     for (int64_t first = 0; first < n; first += detail::kRun) {
       const int64_t end = first + detail::kRun < n ? first + detail::kRun : n;
-      alignas(64) S lanes[16] = {};
-      int64_t i = first;
-      for (; i + 16 <= end; i += 16) {
-#pragma omp simd
-        for (int64_t l = 0; l < 16; ++l) lanes[l] += value(i + l);
-      }
-      for (; i < end; ++i) lanes[i % 16] += value(i);
-      for (int l = 0; l < 16; ++l) total += static_cast<Total>(lanes[l]);
+      alignas(64) S lanes[kLanes] = {};
+      each_lane(first, end, [&](int64_t i, int64_t l) { lanes[l] += value(i); });
+      total += static_cast<Total>(combine(lanes, [](S a, S b) { return a + b; }));
     }
     return static_cast<S>(total);
   }
   // largest value(i); n >= 1
   template <class S, class Value>
   HD S max(int64_t n, const Value& value) const {
-    S largest = value(0);
-    for (int64_t i = 1; i < n; ++i) largest = maximum<S>(largest, value(i));
-    return largest;
+    alignas(64) S lanes[kLanes];
+    for (S& lane : lanes) lane = value(0);
+    each_lane(0, n, [&](int64_t i, int64_t l) { lanes[l] = maximum<S>(lanes[l], value(i)); });
+    return combine(lanes, [](S a, S b) { return maximum<S>(a, b); });
   }
   // lowest index with the largest value(i): how ties between logits are decided everywhere; n >= 1
   template <class S, class Value>
   HD int64_t argmax(int64_t n, const Value& value) const {
-    int64_t best = 0;
-    for (int64_t i = 1; i < n; ++i)
-      if (value(i) > value(best)) best = i;
-    return best;
+    const S largest = max<S>(n, value);
+    alignas(64) int32_t lanes[kLanes];
+    for (int32_t& lane : lanes) lane = static_cast<int32_t>(n);
+    each_lane(0, n, [&](int64_t i, int64_t l) {
+      const auto here = static_cast<int32_t>(i);
+      lanes[l] = value(i) == largest && here < lanes[l] ? here : lanes[l];
+    });
+    const int32_t best = combine(lanes, [](int32_t a, int32_t b) { return minimum(a, b); });
+    return best < n ? best : 0;  // all are NaN
   }
   // true for exactly one of the threads that share the row
   HD bool first() const { return true; }
+
+ private:
+  static constexpr int kLanes = 16;
+
+  // body(i, lane) for i in [first, end), kLanes of them side by side.
+  template <class Body>
+  HD static void each_lane(int64_t first, int64_t end, const Body& body) {
+    int64_t i = first;
+    for (; i + kLanes <= end; i += kLanes) {
+#pragma omp simd
+      for (int64_t l = 0; l < kLanes; ++l) body(i + l, l);
+    }
+    for (; i < end; ++i) body(i, i - first - (i - first) / kLanes * kLanes);
+  }
+  // All lanes into one, in a fixed order.
+  template <class S, class Join>
+  HD static S combine(S (&lanes)[kLanes], const Join& join) {
+    for (int half = kLanes / 2; half > 0; half /= 2)
+      for (int l = 0; l < half; ++l) lanes[l] = join(lanes[l], lanes[l + half]);
+    return lanes[0];
+  }
 };
 
 // fn(i) for i in [0, count): `cost` is roughly the elements each call touches, to decide whether

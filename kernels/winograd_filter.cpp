@@ -6,7 +6,8 @@ namespace {
 constexpr int kBlock = 16, kAlpha = 6;
 using Lanes = float __attribute__((vector_size(64)));  // 16 output channels
 
-// Interpolation points 0, +-5/8, +-3/2 and infinity, scaled as oneDNN's transforms of data and result expect.
+// Interpolation points 0, +-5/8, +-3/2 and infinity, scaled as oneDNN's transforms of data and
+// result expect.
 constexpr float kG[kAlpha][3] = {
     {1.13777777777778f, 0.0f, 0.0f},
     {-0.688403361344538f, -0.430252100840336f, -0.26890756302521f},
@@ -16,10 +17,12 @@ constexpr float kG[kAlpha][3] = {
     {0.0f, 0.0f, 1.0f},
 };
 
-// g[tap][i][o] of 16 x 16 channels: the innermost index is the output channel of the convolution that will run.
+// g[tap][i][o] of 16 x 16 channels: the innermost index is the output channel of the convolution
+// that will run.
 using Taps = float[9][kBlock][kBlock];
 
-void gather(Taps& g, const float* w, bool rotated, const WinogradOrder& order, int64_t o0, int64_t i0) {
+void gather(Taps& g, const float* w, bool rotated, const WinogradOrder& order, int64_t o0,
+            int64_t i0) {
   for (int tap = 0; tap < 9; ++tap)
     for (int i = 0; i < kBlock; ++i)
       for (int o = 0; o < kBlock; ++o)
@@ -44,7 +47,8 @@ void transform(float* to, int64_t stride, const Taps& g, int i) {
 
 }  // namespace
 
-void winograd_filter(float* to, const float* w, bool rotated, const WinogradOrder& order, int threads) {
+void winograd_filter(float* to, const float* w, bool rotated, const WinogradOrder& order,
+                     int threads) {
   const int64_t outputs = order.outputs / kBlock, inputs = order.inputs / kBlock;
   const int64_t chunks = inputs / order.input_blocks;  // I/iBi
   const int64_t plane = chunks * order.output_blocks * order.input_blocks * kBlock * kBlock;
@@ -53,10 +57,12 @@ void winograd_filter(float* to, const float* w, bool rotated, const WinogradOrde
     const int64_t ob = job / inputs, ib = job % inputs;
     alignas(64) Taps g;
     gather(g, w, rotated, order, ob * kBlock, ib * kBlock);
-    const int64_t inside = (ib / order.input_blocks * order.output_blocks + ob % order.output_blocks) *
-                               order.input_blocks +
-                           ib % order.input_blocks;
-    float* first = to + ob / order.output_blocks * kAlpha * kAlpha * plane + inside * kBlock * kBlock;
+    const int64_t inside =
+        (ib / order.input_blocks * order.output_blocks + ob % order.output_blocks) *
+            order.input_blocks +
+        ib % order.input_blocks;
+    float* first =
+        to + ob / order.output_blocks * kAlpha * kAlpha * plane + inside * kBlock * kBlock;
     for (int i = 0; i < kBlock; ++i) transform(first + i * kBlock, plane, g, i);
   }
 }

@@ -23,8 +23,10 @@ void warn_of_emulation(TrainingObserver& observer, const Recipe& recipe) {
 
 int run_train(const Recipe& given, const TrainCommand& command) {
   // Everything that can be wrong is found out before the folder is made.
-  const Recipe recipe = resolved(given);
+  Recipe recipe = resolved(given);
   const std::unique_ptr<Exec> exec = open_exec(recipe.device, recipe.threads);
+  recipe.device = "cpu";
+  recipe.threads = exec->threads();
   const Dataset data = load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain);
   RunFolder folder(recipe.output, recipe,
                    command.overwrite ? ExistingRun::kOverwrite : ExistingRun::kRefuse);

@@ -1,0 +1,32 @@
+#include "bench/bandwidth.h"
+
+#include "bench/timing.h"
+
+namespace ringfort::bench {
+
+void report_bandwidth(Context& context, Peer* peer, const BandwidthCase& bandwidth_case,
+                      std::optional<double> goal) {
+  constexpr double kSecondsPerTurn = 0.05;
+  const double bytes = bandwidth_case.bytes;
+  Pool pool;
+  MemoryCopy copy(context.exec, pool, static_cast<int64_t>(bytes));
+  const std::function<void()> run_copy = [&] { copy.run(); };
+  std::vector<Timed> turns = {
+      timed(bandwidth_case.run, calls_lasting(kSecondsPerTurn, bandwidth_case.run)),
+      timed(run_copy, calls_lasting(kSecondsPerTurn, run_copy))};
+  const bool with_peer = peer != nullptr && !bandwidth_case.peer_question.empty();
+  if (with_peer) turns.push_back([&] { return peer->seconds(bandwidth_case.peer_question); });
+  const std::vector<double> seconds = medians_in_turns(2 * context.repeats + 1, turns);
+
+  Figure figure{bandwidth_case.figure, bytes / seconds[0] / 1e9, "GB/s", {}, ""};
+  figure.comparisons.push_back(
+      {"copy", static_cast<double>(copy.moved()) / seconds[1] / 1e9, goal, false});
+  if (with_peer)
+    figure.comparisons.push_back(
+        {"PyTorch " + peer->torch_version(), bytes / seconds[2] / 1e9, {}, false});
+  else if (peer == nullptr)
+    figure.remark = PeerPython::kMissing;
+  context.report.add(figure);
+}
+
+}  // namespace ringfort::bench

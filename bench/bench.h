@@ -1,0 +1,67 @@
+// What a bench is: a name, a sentence, and a function that measures and reports figures. A figure
+// stands beside what it is compared with: the limit of the machine, or PyTorch on the same shapes,
+// both measured in the same run. Benches judge nothing: a missed goal is printed, not an error.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bench/peer.h"
+#include "kernels/exec.h"
+
+namespace ringfort::bench {
+
+// value / reference, and what it should be at least (at most where less is better).
+struct Comparison {
+  std::string reference_name;  // "bare convolutions", "PyTorch 2.15.0"
+  double reference = 0;        // in the figure's unit
+  std::optional<double> goal;  // of the ratio
+  bool at_most = false;
+};
+
+struct Figure {
+  std::string name;  // "linf_step, 1024 images"
+  double value = 0;
+  std::string unit;  // "images/s", "GB/s", "MB"
+  std::vector<Comparison> comparisons;
+  std::string remark;  // "" or a sentence for the end of the line
+};
+
+// Prints figures as they come and keeps them for --json.
+class Report {
+ public:
+  void start_bench(std::string_view name, std::string_view what);
+  void add(const Figure& figure);
+  void say(std::string_view sentence) const;
+  const nlohmann::json& figures() const { return figures_; }
+
+ private:
+  std::string bench_;
+  nlohmann::json figures_ = nlohmann::json::array();
+};
+
+struct Context {
+  Exec& exec;
+  int repeats;  // rounds whose median is reported
+  PeerPython peer;
+  Report& report;
+};
+
+struct Bench {
+  std::string_view name;
+  std::string_view what;  // one line
+  void (*run)(Context& context);
+};
+
+void run_pgd_step(Context& context);
+void run_pgd_step_bf16(Context& context);
+void run_pgd_step_mixed(Context& context);
+void run_fused_pgd(Context& context);
+void run_update(Context& context);
+void run_norm(Context& context);
+void run_parity(Context& context);
+
+}  // namespace ringfort::bench

@@ -1,0 +1,106 @@
+// ringfort-bench: measures Ringfort beside the limits of the machine and beside PyTorch.
+//   ringfort-bench [name ...] [--json FILE] [--repeats N] [--threads N] [--peer PYTHON]
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+
+#include "bench/bench.h"
+#include "engine/version.h"
+#include "kernels/onednn.h"
+#include "tools/machine.h"
+
+namespace ringfort::bench {
+namespace {
+
+constexpr Bench kBenches[] = {
+    {"pgd-step",
+     "PGD-10 training step, preact_resnet18, batch 64, float32, attack on running statistics",
+     run_pgd_step},
+    {"pgd-step-bf16", "the same in bfloat16", run_pgd_step_bf16},
+    {"pgd-step-mixed", "the same with a bfloat16 attack and a float32 training pass",
+     run_pgd_step_mixed},
+    {"fused-pgd", "attack kernels beside a copy of as many bytes", run_fused_pgd},
+    {"update", "SGD over preact_resnet18's flat buffers beside a copy of as many bytes",
+     run_update},
+    {"norm", "batch norm with ReLU beside a copy of as many bytes", run_norm},
+    {"parity", "logits and input gradients beside PyTorch's from the same weights", run_parity},
+};
+
+struct Options {
+  std::vector<std::string> names;
+  std::string json, peer = "build/peer/bin/python";
+  int repeats = 5, threads = 0;
+};
+
+std::string today() {
+  const std::time_t time = std::time(nullptr);
+  std::tm utc{};
+  ::gmtime_r(&time, &utc);
+  return fmt::format("{:04}-{:02}-{:02}", utc.tm_year + 1900, utc.tm_mon + 1, utc.tm_mday);
+}
+
+void check_names(const std::vector<std::string>& names) {
+  std::string known;
+  for (const Bench& bench : kBenches)
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", bench.name);
+  for (const std::string& name : names) {
+    const bool found = std::any_of(std::begin(kBenches), std::end(kBenches),
+                                   [&](const Bench& bench) { return bench.name == name; });
+    require(found, "there is no bench '{}'; known are {}", name, known);
+  }
+}
+
+void run(const Options& options) {
+  check_names(options.names);
+  require(options.repeats >= 1, "--repeats: must be 1 or more, got {}", options.repeats);
+  const auto exec = open_exec("cpu", options.threads);
+  fmt::print("Ringfort {}, {}, {} threads, {}, medians of {}\n", version(), cpu_name(),
+             exec->threads(), onednn_version(), options.repeats);
+  Report report;
+  Context context{*exec, options.repeats, PeerPython(options.peer, "tools/peer"), report};
+  for (const Bench& bench : kBenches) {
+    const auto& names = options.names;
+    if (!names.empty() && std::find(names.begin(), names.end(), bench.name) == names.end())
+      continue;
+    report.start_bench(bench.name, bench.what);
+    bench.run(context);
+  }
+  if (options.json.empty()) return;
+  const nlohmann::json json = {
+      {"version", version()},        {"date", today()},
+      {"cpu", cpu_name()},           {"threads", exec->threads()},
+      {"library", onednn_version()}, {"repeats", options.repeats},
+      {"figures", report.figures()},
+  };
+  std::ofstream file(options.json);
+  file << json.dump(2) << '\n';
+  file.close();
+  require(file.good(), "{}: cannot be written", options.json);
+}
+
+}  // namespace
+}  // namespace ringfort::bench
+
+int main(int argc, char** argv) {
+  ringfort::bench::Options options;
+  CLI::App app("Measures Ringfort beside the limits of the machine and beside PyTorch");
+  app.add_option("name", options.names, "Benches to run; all where none is named");
+  app.add_option("--json", options.json, "Write the figures to this file as well");
+  app.add_option("--repeats", options.repeats, "Rounds whose median is reported");
+  app.add_option("--threads", options.threads, "Threads; 0 for all cores");
+  app.add_option("--peer", options.peer, "A Python with PyTorch; 'none' for no comparison");
+  try {
+    app.parse(argc, argv);
+    if (options.peer == "none") options.peer.clear();
+    ringfort::bench::run(options);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error);
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "ringfort-bench: {}\n", error.what());
+    return 1;
+  }
+}

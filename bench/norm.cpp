@@ -1,0 +1,54 @@
+// norm: batch norm fused with ReLU, in its three forms: by batch statistics forward and backward
+// (training), by running statistics forward and backward (attacks).
+#include "kernels/norm.h"
+
+#include "bench/bandwidth.h"
+#include "bench/timing.h"
+#include "engine/weight_cache.h"
+#include "kernels/activation.h"
+
+namespace ringfort::bench {
+namespace {
+
+constexpr double kEpsilon = 1e-5;
+
+}  // namespace
+
+void run_norm(Context& context) {
+  Exec& exec = context.exec;
+  const auto peer = context.peer.start("norm.py", {"--threads", std::to_string(exec.threads())});
+  Pool pool;
+  const Shape shape{64, 32, 32, 64};
+  const Layout layout = Layout::kBlocked16;
+  const Tensor x = random_tensor(exec, pool, shape, Dtype::kFloat32, layout);
+  const Tensor dy = random_tensor(exec, pool, shape, Dtype::kFloat32, layout);
+  const Tensor y(pool, shape, Dtype::kFloat32, layout), dx(pool, shape, Dtype::kFloat32, layout);
+  const Tensor mask(pool, shape, Dtype::kBit, layout);
+  const Tensor storage(pool, matrix_shape(12, shape.c), Dtype::kFloat32);
+  const NormVectors v = norm_vectors(storage, shape.c);
+  const auto row = [&](int64_t i) {
+    return reshaped(storage.view().samples(i, 1), vector_shape(shape.c));
+  };
+  const View gamma = row(8), beta = row(9), dgamma = row(10), dbeta = row(11);
+  std::fill_n(gamma.as<float>(), shape.c, 1.0f);
+  std::fill_n(beta.as<float>(), shape.c, 0.1f);
+
+  const double array = static_cast<double>(x.view().bytes()), bits = array / 32;
+  const auto report = [&](const char* name, double bytes, std::function<void()> run) {
+    report_bandwidth(context, peer.get(), {name, std::move(run), bytes, name}, {});
+  };
+  report("batch statistics, forward", 3 * array, [&] {
+    batch_norm_statistics(exec, v, x, gamma, beta, {row(5), row(6), row(7)}, kEpsilon);
+    apply_norm(exec, y, x, v, true);
+  });
+  report("batch statistics, backward", 5 * array, [&] {
+    norm_gradient_sums(exec, dbeta, dgamma, x, dy, v, true);
+    batch_norm_backward(exec, dx, x, dy, v, dbeta, dgamma, true, 0);
+  });
+  report("running statistics, forward", 2 * array + bits,
+         [&] { scale_shift_relu(exec, y, mask, x, v.scale, v.shift); });
+  report("running statistics, backward", 2 * array + bits,
+         [&] { scale_relu_backward(exec, dx, dy, mask, v.scale, 0); });
+}
+
+}  // namespace ringfort::bench

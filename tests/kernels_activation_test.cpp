@@ -1,0 +1,176 @@
+// Activations, scale and shift, sums of branches: functors against dual numbers, launches against
+// plain loops, and the moves between dtypes and layouts.
+#include "kernels/activation.h"
+
+#include <catch2/catch.hpp>
+#include <cfloat>
+
+#include "tests/dual.h"
+#include "tests/testing.h"
+
+namespace ringfort {
+namespace {
+
+using testing::Buffer;
+using testing::random_vector;
+using testing::relative_error;
+
+constexpr Layout kLayouts[] = {Layout::kChannelsLast, Layout::kBlocked16};
+
+}  // namespace
+
+TEST_CASE("ScaleShiftRelu's derivative is MaskScaleBackward's") {
+  const std::vector<double> x = random_vector(200, 1, -2, 2), scale = random_vector(200, 2, -2, 2),
+                            shift = random_vector(200, 3), dy = random_vector(200, 4),
+                            before = random_vector(200, 5);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto y = ScaleShiftRelu{}(variable(x[i]), Dual(scale[i]), Dual(shift[i]));
+    const double mask = ScaleShiftRelu{}(x[i], scale[i], shift[i]).value[1];
+    CHECK(y.value[0].value == std::max(0.0, x[i] * scale[i] + shift[i]));
+    CHECK(mask == static_cast<double>(y.value[0].value > 0));
+    const double dx = MaskScaleBackward{}(dy[i], mask, scale[i]);
+    const double added = MaskScaleBackward{}(dy[i], mask, before[i], scale[i]);
+    CHECK(relative_error(dx, dy[i] * y.value[0].slope) < 1e-14);
+    CHECK(relative_error(added, before[i] + dy[i] * y.value[0].slope) < 1e-14);
+  }
+}
+
+TEST_CASE("Relu's and ScaleShift's derivatives are MaskBackward's and ScaleBackward's") {
+  const std::vector<double> x = random_vector(100, 1), scale = random_vector(100, 2),
+                            dy = random_vector(100, 3), before = random_vector(100, 4);
+  for (size_t i = 0; i < x.size(); ++i) {
+    const auto y = Relu{}(variable(x[i]));
+    const double mask = Relu{}(x[i]).value[1];
+    CHECK(y.value[0].value == std::max(0.0, x[i]));
+    CHECK(IsPositive{}(x[i]) == mask);
+    CHECK(MaskBackward{}(dy[i], mask) == dy[i] * y.value[0].slope);
+    CHECK(MaskBackward{}(dy[i], mask, before[i]) == before[i] + dy[i] * y.value[0].slope);
+
+    const Dual z = ScaleShift{}(variable(x[i]), Dual(scale[i]), Dual(0.5));
+    CHECK(relative_error(ScaleBackward{}(dy[i], scale[i]), dy[i] * z.slope) < 1e-15);
+    CHECK(relative_error(ScaleBackward{}(dy[i], before[i], scale[i]), before[i] + dy[i] * z.slope) <
+          1e-14);
+  }
+}
+
+TEST_CASE("relu at exactly 0 is off, in the value and in the mask") {
+  CHECK(Relu{}(0.0).value[1] == 0);
+  CHECK(Relu{}(-0.0).value[1] == 0);
+  CHECK(ScaleShiftRelu{}(1.0, 2.0, -2.0).value[1] == 0);
+  CHECK(IsPositive{}(0.0) == 0);
+}
+
+namespace {
+
+// The launches, in float32 or bfloat16, against the same sums in double.
+void check_launches(Dtype dtype, Layout layout, double tolerance) {
+  const Shape shape{3, 5, 7, 48};
+  const int64_t count = shape.count();
+  Exec exec({}, 2);
+  const auto buffer = [&](uint64_t seed) {
+    return Buffer(dtype, shape, random_vector(count, seed), layout);
+  };
+  const Buffer x = buffer(1), dy = buffer(2), dx = buffer(3), y(dtype, shape, layout);
+  const Buffer mask(Dtype::kBit, shape, layout), again(Dtype::kBit, shape, layout);
+  const Buffer scale(Dtype::kFloat32, vector_shape(48), random_vector(48, 4));
+  const Buffer shift(Dtype::kFloat32, vector_shape(48), random_vector(48, 5));
+  const std::vector<double> xv = x.values(), dyv = dy.values(), before = dx.values();
+  const std::vector<double> a = scale.values(), b = shift.values();
+  std::vector<double> z(xv.size()), linear(xv.size()), rectified(xv.size()), dx_relu(xv.size()),
+      dx_scale(xv.size());
+  for (size_t i = 0; i < xv.size(); ++i) {
+    const size_t c = i % 48;
+    linear[i] = xv[i] * a[c] + b[c];
+    rectified[i] = std::max(0.0, linear[i]);
+    dx_relu[i] = before[i] + (linear[i] > 0 ? dyv[i] * a[c] : 0);
+    dx_scale[i] = dx_relu[i] + dyv[i] * a[c];
+  }
+  scale_shift(exec, y, x, scale, shift);
+  CHECK(relative_error(y.values(), linear) < tolerance);
+  scale_shift_relu(exec, y, mask, x, scale, shift);
+  CHECK(relative_error(y.values(), rectified) < tolerance);
+  relu_mask(exec, again, y);
+  CHECK((again.values() == mask.values()));
+  scale_relu_backward(exec, dx, dy, mask, scale, 1);
+  CHECK(relative_error(dx.values(), dx_relu) < tolerance);
+  scale_backward(exec, dx, dy, scale, 1);
+  CHECK(relative_error(dx.values(), dx_scale) < 2 * tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("activation launches: both layouts, float32 and bfloat16") {
+  for (const Layout layout : kLayouts) {
+    check_launches(Dtype::kFloat32, layout, 4 * FLT_EPSILON);
+    check_launches(Dtype::kBFloat16, layout, 1.0 / 256);
+  }
+}
+
+TEST_CASE("backward launches with beta 0 do not read dx") {
+  Exec exec({}, 1);
+  const Shape shape{2, 3, 3, 5};
+  const std::vector<double> ones(90, 1.0), nan(90, NAN);
+  const Buffer dy(Dtype::kFloat32, shape, ones);
+  Buffer dx(Dtype::kFloat32, shape, nan);
+  const Buffer mask(Dtype::kBit, shape, ones);
+  const Buffer scale(Dtype::kFloat32, vector_shape(5), std::vector<double>(5, 1.0));
+  const auto check = [&] {
+    CHECK((dx.values() == ones));
+    dx.set(nan);
+  };
+  scale_backward(exec, dx, dy, scale, 0);
+  check();
+  scale_relu_backward(exec, dx, dy, mask, scale, 0);
+  check();
+  relu_backward(exec, dx, dy, mask, 0);
+  check();
+  accumulate(exec, dx, dy, 0);
+  check();
+}
+
+TEST_CASE("relu, its backward and sums of branches, in place where allowed") {
+  Exec exec({}, 2);
+  const Shape shape{2, 9, 5, 16};
+  const std::vector<double> values = testing::random_integers(shape.count(), 1, -3, 3);
+  for (const Layout layout : kLayouts) {
+    const Buffer x(Dtype::kFloat32, shape, values, layout),
+        dx(Dtype::kFloat32, shape, values, layout);
+    const Buffer dy(Dtype::kFloat32, shape, testing::random_integers(shape.count(), 2, -9, 9),
+                    layout);
+    const Buffer mask(Dtype::kBit, shape, layout), sum(Dtype::kFloat32, shape, layout);
+    add(exec, sum, x, dy);
+    relu(exec, x, mask, x);
+    relu_backward(exec, dx, dy, mask, 1);
+    accumulate(exec, sum, dy, 1);
+    const std::vector<double> xv = x.values(), dyv = dy.values(), dxv = dx.values(),
+                              total = sum.values();
+    int64_t wrong = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      wrong += xv[i] != std::max(0.0, values[i]);
+      wrong += dxv[i] != values[i] + (values[i] > 0 ? dyv[i] : 0);
+      wrong += total[i] != values[i] + 2 * dyv[i];
+    }
+    CHECK(wrong == 0);
+  }
+}
+
+TEST_CASE("reorder and convert keep every element") {
+  Exec exec({}, 2);
+  const Shape shape{3, 5, 4, 48};
+  const std::vector<double> values = testing::random_integers(shape.count(), 1, 0, 200);
+  for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16, Dtype::kFloat64, Dtype::kUint8}) {
+    const Buffer last(dtype, shape, values), blocked(dtype, shape, Layout::kBlocked16),
+        back(dtype, shape), wide(Dtype::kFloat64, shape);
+    reorder(exec, blocked, last);
+    CHECK((blocked.values() == values));
+    CHECK((blocked.bytes() != last.bytes()));
+    reorder(exec, back, blocked);
+    CHECK((back.bytes() == last.bytes()));
+    convert(exec, wide, last);
+    CHECK((wide.values() == values));
+  }
+  const Buffer bits(Dtype::kBit, shape), other(Dtype::kBit, shape, Layout::kBlocked16);
+  CHECK_THROWS_AS(reorder(exec, other, bits), Error);
+}
+
+}  // namespace ringfort

@@ -1,0 +1,177 @@
+// Pooling against plain loops, both layouts; backward as the adjoint of forward, overlapping
+// windows and windows with gaps included; ties of the maximum.
+#include "kernels/pool.h"
+
+#include <catch2/catch.hpp>
+
+#include "tests/testing.h"
+
+namespace ringfort {
+namespace {
+
+using testing::Buffer;
+using testing::random_vector;
+using testing::relative_error;
+
+struct Case {
+  Shape x;
+  PoolWindow window;
+};
+
+const Case kCases[] = {
+    {{2, 6, 6, 3}, {2, 2}},     {{2, 7, 5, 16}, {3, 2}}, {{1, 5, 9, 16}, {3, 1}},
+    {{3, 7, 8, 5}, {2, 3}},     {{2, 4, 4, 32}, {1, 1}}, {{2, 4, 5, 48}, {4, 4}},
+    {{40, 14, 14, 16}, {2, 2}},
+};
+constexpr Layout kLayouts[] = {Layout::kChannelsLast, Layout::kBlocked16};
+
+bool fits(const Case& c, Layout layout) {
+  return layout == Layout::kChannelsLast || c.x.c % 16 == 0;
+}
+
+size_t offset(const Shape& s, int64_t n, int64_t h, int64_t w, int64_t c) {
+  return static_cast<size_t>(((n * s.h + h) * s.w + w) * s.c + c);
+}
+
+// Calls body(offset in y, n, h, w, c) for every output.
+template <class Body>
+void each_output(const Shape& y, const Body& body) {
+  for (int64_t n = 0; n < y.n; ++n)
+    for (int64_t h = 0; h < y.h; ++h)
+      for (int64_t w = 0; w < y.w; ++w)
+        for (int64_t c = 0; c < y.c; ++c) body(offset(y, n, h, w, c), n, h, w, c);
+}
+
+double dot(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+std::vector<double> plain_average(const std::vector<double>& x, const Shape& xs, const Shape& ys,
+                                  PoolWindow window) {
+  std::vector<double> y(static_cast<size_t>(ys.count()));
+  each_output(ys, [&](size_t to, int64_t n, int64_t h, int64_t w, int64_t c) {
+    for (int i = 0; i < window.size; ++i)
+      for (int j = 0; j < window.size; ++j)
+        y[to] += x[offset(xs, n, h * window.stride + i, w * window.stride + j, c)];
+    y[to] /= window.size * window.size;
+  });
+  return y;
+}
+
+// {y, where in x each y came from}: the first of equal values in reading order
+std::pair<std::vector<double>, std::vector<size_t>> plain_max(const std::vector<double>& x,
+                                                              const Shape& xs, const Shape& ys,
+                                                              PoolWindow window) {
+  std::vector<double> y(static_cast<size_t>(ys.count()), -INFINITY);
+  std::vector<size_t> from(y.size());
+  each_output(ys, [&](size_t to, int64_t n, int64_t h, int64_t w, int64_t c) {
+    for (int i = 0; i < window.size; ++i)
+      for (int j = 0; j < window.size; ++j) {
+        const size_t at = offset(xs, n, h * window.stride + i, w * window.stride + j, c);
+        if (x[at] > y[to]) y[to] = x[at], from[to] = at;
+      }
+  });
+  return {y, from};
+}
+
+}  // namespace
+
+TEST_CASE("pool_shape: windows that would leave the image are not formed") {
+  CHECK(pool_shape({2, 7, 5, 3}, {3, 2}) == Shape{2, 3, 2, 3});
+  CHECK(pool_shape({2, 2, 2, 3}, {2, 2}) == Shape{2, 1, 1, 3});
+  CHECK_THROWS_AS(pool_shape({2, 2, 2, 3}, {3, 1}), Error);
+  CHECK_THROWS_AS(pool_shape({2, 2, 2, 3}, {2, 0}), Error);
+}
+
+TEST_CASE("average pooling: plain loops, and backward is the adjoint") {
+  Exec exec({}, 2);
+  for (const Case& test : kCases)
+    for (const Layout layout : kLayouts) {
+      if (!fits(test, layout)) continue;
+      const Shape ys = pool_shape(test.x, test.window);
+      const Buffer x(Dtype::kFloat64, test.x, random_vector(test.x.count(), 1), layout);
+      const Buffer dy(Dtype::kFloat64, ys, random_vector(ys.count(), 2), layout);
+      const Buffer y(Dtype::kFloat64, ys, layout), dx(Dtype::kFloat64, test.x, layout);
+      avg_pool_forward(exec, y, x, test.window);
+      avg_pool_backward(exec, dx, dy, test.window);
+      CHECK(relative_error(y.values(), plain_average(x.values(), test.x, ys, test.window)) < 1e-14);
+      CHECK(relative_error(dot(y.values(), dy.values()), dot(x.values(), dx.values())) < 1e-11);
+      // adjoint column by column: dy = one output
+      std::vector<double> one(static_cast<size_t>(ys.count()));
+      one[one.size() / 2] = 1;
+      const Buffer unit(Dtype::kFloat64, ys, one, layout);
+      avg_pool_backward(exec, dx, unit, test.window);
+      CHECK(relative_error(dot(x.values(), dx.values()), y.values()[one.size() / 2]) < 1e-12);
+    }
+}
+
+TEST_CASE("max pooling: plain loops, and backward scatters to the first maximum") {
+  Exec exec({}, 2);
+  for (const Case& test : kCases)
+    for (const Layout layout : kLayouts)
+      for (const bool ties : {false, true}) {
+        if (!fits(test, layout)) continue;
+        const Shape ys = pool_shape(test.x, test.window);
+        const int64_t count = test.x.count();
+        const Buffer x(Dtype::kFloat64, test.x,
+                       ties ? testing::random_integers(count, 1, 0, 1) : random_vector(count, 1),
+                       layout);
+        const Buffer dy(Dtype::kFloat64, ys, random_vector(ys.count(), 2), layout);
+        const Buffer y(Dtype::kFloat64, ys, layout), argmax(Dtype::kUint8, ys, layout),
+            dx(Dtype::kFloat64, test.x, layout);
+        max_pool_forward(exec, y, argmax, x, test.window);
+        max_pool_backward(exec, dx, dy, argmax, test.window);
+        const auto [values, from] = plain_max(x.values(), test.x, ys, test.window);
+        std::vector<double> scattered(static_cast<size_t>(count));
+        const std::vector<double> dyv = dy.values();
+        for (size_t i = 0; i < from.size(); ++i) scattered[from[i]] += dyv[i];
+        CHECK((y.values() == values));
+        CHECK(relative_error(dx.values(), scattered) < 1e-14);
+      }
+}
+
+TEST_CASE("max pooling refuses windows whose position does not fit into a byte") {
+  Exec exec({}, 1);
+  const Buffer x(Dtype::kFloat32, {1, 16, 16, 1}), y(Dtype::kFloat32, {1, 1, 1, 1}),
+      argmax(Dtype::kUint8, {1, 1, 1, 1});
+  CHECK_THROWS_AS(max_pool_forward(exec, y, argmax, x, {16, 1}), Error);
+  CHECK_THROWS_AS(avg_pool_forward(exec, x, x, {2, 2}), Error);
+}
+
+TEST_CASE("global average pooling: means, and backward spreads evenly") {
+  Exec exec({}, 2);
+  for (const Layout layout : kLayouts)
+    for (const Shape& shape : {Shape{3, 5, 7, 16}, Shape{2, 1, 1, 48}, Shape{64, 8, 8, 32}}) {
+      const Shape ys{shape.n, 1, 1, shape.c};
+      const Buffer x(Dtype::kFloat64, shape, random_vector(shape.count(), 1), layout);
+      const Buffer dy(Dtype::kFloat64, ys, random_vector(ys.count(), 2), layout);
+      const Buffer y(Dtype::kFloat64, ys, layout), dx(Dtype::kFloat64, shape, layout);
+      global_avg_pool_forward(exec, y, x);
+      global_avg_pool_backward(exec, dx, dy);
+      const std::vector<double> xv = x.values(), dyv = dy.values();
+      const size_t channels = static_cast<size_t>(shape.c),
+                   length = static_cast<size_t>(shape.per_sample());
+      std::vector<double> means(dyv.size()), spread(xv.size());
+      const double pixels = static_cast<double>(shape.h * shape.w);
+      for (size_t i = 0; i < xv.size(); ++i) {
+        const size_t at = i / length * channels + i % channels;
+        means[at] += xv[i] / pixels;
+        spread[i] = dyv[at] / pixels;
+      }
+      CHECK(relative_error(y.values(), means) < 1e-14);
+      CHECK(relative_error(dx.values(), spread) < 1e-15);
+    }
+}
+
+TEST_CASE("pooling: bfloat16 is rounded once, from the exact mean") {
+  Exec exec({}, 1);
+  const Shape xs{2, 4, 4, 16}, ys{2, 2, 2, 16};
+  const Buffer x(Dtype::kBFloat16, xs, random_vector(xs.count(), 1)), y(Dtype::kBFloat16, ys);
+  avg_pool_forward(exec, y, x, {2, 2});
+  CHECK((y.values() ==
+         testing::rounded_to(Dtype::kBFloat16, plain_average(x.values(), xs, ys, {2, 2}))));
+}
+
+}  // namespace ringfort

@@ -1,0 +1,284 @@
+#include "tests/op_cases.h"
+
+#include <array>
+
+namespace ringfort::testing {
+namespace {
+
+using Vars = std::vector<Var>;
+using Kind = OpInput::Kind;
+
+constexpr int64_t kSize = 6;  // height and width of the images
+
+Shape image(int64_t channels) { return {2, kSize, kSize, channels}; }
+
+OpCase convolution(int64_t in, int64_t out, int kernel, int stride) {
+  return {fmt::format("conv2d k{} s{} {} -> {}", kernel, stride, in, out),
+          {{image(in)}},
+          false,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv("conv", in, out, kernel, stride);
+            return {[=](Pass& p, Vars x) { return conv2d(p, std::move(x[0]), conv); }, {}};
+          }};
+}
+
+// The residual is written over where nobody else holds it, and copied where somebody does.
+OpCase convolution_add(int64_t in, int64_t out, bool shared) {
+  return {
+      fmt::format("conv2d_add {} -> {}, residual {}", in, out, shared ? "shared" : "not shared"),
+      {{image(in)}, {image(out)}},
+      false,
+      [=](LayerBuilder& build) -> Op {
+        const ConvParams conv = build.conv("conv", in, out, 3, 1);
+        const Build alone = [=](Pass& p, Vars x) {
+          return conv2d_add(p, std::move(x[0]), conv, std::move(x[1]));
+        };
+        const Build beside = [=](Pass& p, Vars x) {
+          return add(p, conv2d_add(p, x[0], conv, x[1]), x[1]);
+        };
+        return {shared ? beside : alone, {}};
+      }};
+}
+
+OpCase convolution_bias(int64_t in, int64_t out, bool rectified) {
+  return {fmt::format("conv2d_bias {} -> {}{}", in, out, rectified ? ", relu" : ""),
+          {{image(in)}},
+          false,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv_with_bias("conv", in, out, 3, 2);
+            const auto with = [=](Activation activation) -> Build {
+              return [=](Pass& p, Vars x) {
+                return conv2d_bias(p, std::move(x[0]), conv, activation);
+              };
+            };
+            if (!rectified) return {with(Activation::kNone), {}};
+            return {with(Activation::kRelu), with(Activation::kNone)};
+          }};
+}
+
+OpCase norm(int64_t channels, bool rectified) {
+  return {fmt::format("batch_norm of {}{}", channels, rectified ? ", relu" : ""),
+          {{image(channels)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const NormParams norm = build.norm("norm", channels);
+            const auto with = [=](Activation activation) -> Build {
+              return
+                  [=](Pass& p, Vars x) { return batch_norm(p, std::move(x[0]), norm, activation); };
+            };
+            if (!rectified) return {with(Activation::kNone), {}};
+            return {with(Activation::kRelu), with(Activation::kNone)};
+          }};
+}
+
+OpCase convolution_norm_relu(int64_t in, int64_t out) {
+  return {fmt::format("conv_norm_relu {} -> {}", in, out),
+          {{image(in)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv("conv", in, out, 3, 1);
+            const NormParams norm = build.norm("norm", out);
+            return {[=](Pass& p, Vars x) { return conv_norm_relu(p, std::move(x[0]), conv, norm); },
+                    [=](Pass& p, Vars x) {
+                      return batch_norm(p, conv2d(p, std::move(x[0]), conv), norm,
+                                        Activation::kNone);
+                    }};
+          }};
+}
+
+// A hidden layer stays in the dtype of the pass; logits are never bfloat16.
+OpCase fully_connected(int64_t in, int64_t out, bool rectified) {
+  return {fmt::format("linear {} -> {}{}", in, out, rectified ? ", relu" : ", logits"),
+          {{matrix_shape(5, in)}},
+          false,
+          [=](LayerBuilder& build) -> Op {
+            const LinearParams layer = build.linear("linear", in, out);
+            const auto with = [=](Activation activation) -> Build {
+              return [=](Pass& p, Vars x) {
+                const Dtype dtype = p.options.dtype;
+                const bool to_float32 = !rectified && dtype == Dtype::kBFloat16;
+                return linear(p, std::move(x[0]), layer, activation,
+                              to_float32 ? Dtype::kFloat32 : dtype);
+              };
+            };
+            if (!rectified) return {with(Activation::kNone), {}};
+            return {with(Activation::kRelu), with(Activation::kNone)};
+          }};
+}
+
+OpCase without_parameters(const std::string& name, std::vector<OpInput> inputs, const Build& op,
+                          const Build& before_relu = {}) {
+  return {name, std::move(inputs), false, [=](LayerBuilder&) -> Op { return {op, before_relu}; }};
+}
+
+// x feeds a convolution, a norm and the sum itself: three gradients meet in x, from a VJP that adds
+// to what is there, one that can only overwrite, and one that hands its own gradient on.
+OpCase diamond(int64_t channels) {
+  return {fmt::format("diamond of {}", channels),
+          {{image(channels)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv("conv", channels, channels, 3, 1);
+            const NormParams norm = build.norm("norm", channels);
+            return {[=](Pass& p, Vars x) {
+                      const Var left = conv2d(p, x[0], conv);
+                      const Var right = batch_norm(p, x[0], norm, Activation::kNone);
+                      return add(p, add(p, left, x[0]), right);
+                    },
+                    {}};
+          }};
+}
+
+OpCase normalization(int64_t channels) {
+  return {
+      fmt::format("normalize {}", channels),
+      {{image(channels), Kind::kPixels}},
+      false,
+      [=](LayerBuilder&) -> Op {
+        const Shape shape = vector_shape(channels);
+        Pool pool;  // its blocks outlive it
+        const Tensor scale = tensor_of(pool, shape, random_vector(channels, 11, 2, 5));
+        const Tensor shift = tensor_of(pool, shape, random_vector(channels, 12, -2, 2));
+        return {[=](Pass& p, Vars x) { return normalize(p, std::move(x[0]), scale, shift); }, {}};
+      }};
+}
+
+void add_pointwise(std::vector<OpCase>& cases, int64_t channels) {
+  const OpInput x{image(channels)};
+  const auto named = [&](const char* op) { return fmt::format("{} of {}", op, channels); };
+  cases.push_back(without_parameters(
+      named("relu"), {x}, [](Pass& p, Vars in) { return relu(p, std::move(in[0])); },
+      [](Pass&, Vars in) { return in[0]; }));
+  cases.push_back(without_parameters(named("add"), {x, x},
+                                     [](Pass& p, Vars in) { return add(p, in[0], in[1]); }));
+  cases.push_back(without_parameters(named("add to itself"), {x},
+                                     [](Pass& p, Vars in) { return add(p, in[0], in[0]); }));
+  cases.push_back(without_parameters(named("flatten"), {x},
+                                     [](Pass& p, Vars in) { return flatten(p, in[0]); }));
+  cases.push_back(diamond(channels));
+}
+
+void add_pooling(std::vector<OpCase>& cases, int64_t channels) {
+  const OpInput x{image(channels)}, distinct{image(channels), Kind::kDistinct};
+  for (const PoolWindow window : {PoolWindow{2, 2}, PoolWindow{3, 2}, PoolWindow{3, 1}}) {
+    const auto named = [&](const char* op) {
+      return fmt::format("{} {} s{} of {}", op, window.size, window.stride, channels);
+    };
+    cases.push_back(without_parameters(named("avg_pool"), {x}, [=](Pass& p, Vars in) {
+      return avg_pool(p, std::move(in[0]), window);
+    }));
+    cases.push_back(without_parameters(named("max_pool"), {distinct}, [=](Pass& p, Vars in) {
+      return max_pool(p, std::move(in[0]), window);
+    }));
+  }
+  cases.push_back(
+      without_parameters(fmt::format("global_avg_pool of {}", channels), {x},
+                         [](Pass& p, Vars in) { return global_avg_pool(p, std::move(in[0])); }));
+}
+
+std::vector<OpCase> make_cases() {
+  std::vector<OpCase> cases;
+  for (const auto& [in, out] : {std::array<int64_t, 2>{3, 5}, {16, 32}, {3, 16}}) {
+    cases.push_back(convolution(in, out, 3, 1));
+    cases.push_back(convolution(in, out, 3, 2));
+    cases.push_back(convolution(in, out, 1, 2));
+    cases.push_back(convolution_add(in, out, false));
+    cases.push_back(convolution_add(in, out, true));
+    cases.push_back(convolution_bias(in, out, false));
+    cases.push_back(convolution_bias(in, out, true));
+    cases.push_back(convolution_norm_relu(in, out));
+  }
+  for (const int64_t channels : {5, 32}) {
+    cases.push_back(norm(channels, false));
+    cases.push_back(norm(channels, true));
+    add_pointwise(cases, channels);
+    add_pooling(cases, channels);
+  }
+  cases.push_back(normalization(1));
+  cases.push_back(normalization(3));
+  cases.push_back(fully_connected(7, 5, false));
+  cases.push_back(fully_connected(64, 48, true));
+  return cases;
+}
+
+}  // namespace
+
+const std::vector<OpCase>& op_cases() {
+  static const std::vector<OpCase> cases = make_cases();
+  return cases;
+}
+
+std::vector<Vector> inputs_of(const OpCase& op_case) {
+  std::vector<Vector> inputs;
+  for (const OpInput& input : op_case.inputs) {
+    const int64_t count = input.shape.count();
+    if (input.kind != Kind::kDistinct) {
+      inputs.push_back(exact_vector(count, 21 + inputs.size()));
+      continue;
+    }
+    Vector& values = inputs.emplace_back();
+    // 251 is prime: elements of one window are never a multiple of it apart.
+    for (int64_t i = 0; i < count; ++i)
+      values.push_back(static_cast<double>(i * 37 % 251 - 125) / 128);
+  }
+  return inputs;
+}
+
+OpRun::OpRun(Exec& exec, const OpCase& op_case, Dtype dtype)
+    : exec_(exec),
+      case_(op_case),
+      dtype_(dtype),
+      params_(dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32) {
+  LayerBuilder build(params_);
+  op_ = op_case.declare(build);
+  params_.allocate(dtype == Dtype::kBFloat16);
+  randomize(exec, params_, 7);
+}
+
+Var OpRun::build(Pass& p, const Build& op, const std::vector<Vector>& inputs,
+                 std::vector<Var>& leaves) {
+  std::vector<Var> vars;
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    const auto& [shape, kind] = case_.inputs[i];
+    const bool pixels = kind == Kind::kPixels, matrix = shape.h * shape.w == 1;
+    const Dtype dtype = pixels && dtype_ == Dtype::kBFloat16 ? Dtype::kFloat32 : dtype_;
+    const Layout layout = pixels || matrix ? Layout::kChannelsLast : conv_layout(p, shape.c);
+    vars.push_back(p.input(tensor_of(pool_, shape, inputs[i], dtype, layout)));
+    leaves.push_back({Tensor(), vars.back().node});  // the op is the only one to hold the elements
+  }
+  return op(p, std::move(vars));
+}
+
+Vector OpRun::value(const Build& op, BnMode bn, const std::vector<Vector>& inputs) {
+  Pass p(exec_, pool_, params_, {Wrt::kNothing, bn, dtype_});
+  std::vector<Var> leaves;
+  return values_of(build(p, op, inputs, leaves).value);
+}
+
+Vector OpRun::forward(BnMode bn, const std::vector<Vector>& inputs) {
+  return value(op_.op, bn, inputs);
+}
+
+Vector OpRun::before_relu(BnMode bn, const std::vector<Vector>& inputs) {
+  return op_.before_relu ? value(op_.before_relu, bn, inputs) : Vector();
+}
+
+OpRun::Result OpRun::run(Wrt wrt, BnMode bn, const std::vector<Vector>& inputs, const Vector& dy) {
+  Pass p(exec_, pool_, params_, {wrt, bn, dtype_});
+  std::vector<Var> leaves;
+  Var y = build(p, op_.op, inputs, leaves);
+  Result result;
+  result.y = values_of(y.value);
+  const Shape shape = y.value.shape();
+  Tensor gradient = tensor_of(pool_, shape, dy, y.value.dtype(), y.value.layout());
+  y.value = Tensor();
+  p.backward(y, std::move(gradient));
+  for (const Var& leaf : leaves)
+    result.dx.push_back(leaf.needs_gradient() ? values_of(p.tape.gradient(leaf)) : Vector());
+  for (size_t i = 0; i < params_.segments().size(); ++i)
+    result.gradients.push_back(values_of(params_.gradient(static_cast<ParamId>(i))));
+  result.gradients_written = p.gradients_written();
+  return result;
+}
+
+}  // namespace ringfort::testing

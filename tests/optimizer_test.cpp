@@ -1,0 +1,140 @@
+// SGD over the flat buffers against a plain loop in float64: momentum, Nesterov, weight decay by
+// kind of parameter, the compute copy.
+#include "engine/optimizer.h"
+
+#include <catch2/catch.hpp>
+
+#include "models/layers.h"
+#include "tests/tensors.h"
+
+namespace ringfort::testing {
+namespace {
+
+constexpr double kLr = 0.125;
+constexpr int kSteps = 4;
+
+struct Store {
+  ParamStore params;
+  explicit Store(Exec& exec, bool with_copy = false) {
+    LayerBuilder build(params);
+    build.conv_with_bias("conv", 3, 5, 3, 1);
+    build.norm("norm", 5);
+    build.linear("fc", 45, 10);
+    params.allocate(with_copy);
+    randomize(exec, params, 9);
+  }
+  Vector gradient(ParamId id, int step) const {
+    const auto seed = static_cast<uint64_t>(100 * step + static_cast<int>(id));
+    return exact_vector(params.segment(id).shape.count(), seed);
+  }
+};
+
+bool is_weight(ParamKind kind) {
+  return kind == ParamKind::kConvWeight || kind == ParamKind::kLinearWeight;
+}
+
+// The definition (torch.optim.SGD), one parameter at a time.
+Vector expected_after_steps(const Store& store, ParamId id, const SgdOptions& options) {
+  const bool decays = options.decay_all || is_weight(store.params.segment(id).kind);
+  Vector w = values_of(store.params.master(id)), m(w.size(), 0);
+  for (int step = 0; step < kSteps; ++step) {
+    const Vector gradient = store.gradient(id, step);
+    for (size_t i = 0; i < w.size(); ++i) {
+      const double g = gradient[i] + (decays ? options.weight_decay : 0) * w[i];
+      m[i] = options.momentum * m[i] + g;
+      w[i] -= kLr * (options.nesterov ? g + options.momentum * m[i] : m[i]);
+    }
+  }
+  return w;
+}
+
+void check_sgd(Exec& exec, const SgdOptions& options) {
+  Store store(exec, true);
+  std::vector<Vector> expected;
+  for (const ParamId id : store.params.in_memory_order())
+    expected.push_back(expected_after_steps(store, id, options));
+
+  Sgd sgd(store.params, options);
+  const uint64_t version = store.params.version();
+  for (int step = 0; step < kSteps; ++step) {
+    for (const ParamId id : store.params.in_memory_order())
+      assign(store.params.gradient(id), store.gradient(id, step));
+    sgd.step(exec, kLr);
+  }
+  CHECK(store.params.version() == version + kSteps);
+  size_t k = 0;
+  for (const ParamId id : store.params.in_memory_order()) {
+    INFO(store.params.segment(id).name);
+    // four steps of four float32 roundings each
+    CHECK(relative_error(values_of(store.params.master(id)), expected[k++]) <= 16 * 0x1p-24);
+  }
+  CHECK(values_of(store.params.flat_copy()) ==
+        rounded_to(Dtype::kBFloat16, values_of(store.params.flat_master())));
+}
+
+}  // namespace
+
+TEST_CASE("SGD follows its definition", "[optimizer]") {
+  Exec exec;
+  for (const bool nesterov : {false, true})
+    for (const bool decay_all : {false, true})
+      for (const double momentum : {0.0, 0.9}) {
+        INFO("nesterov " << nesterov << ", decay_all " << decay_all << ", momentum " << momentum);
+        check_sgd(exec, {momentum, nesterov, 0.01, decay_all});
+      }
+}
+
+TEST_CASE("Without gradients only what decays moves", "[optimizer]") {
+  Exec exec({}, 1);
+  Store store(exec);
+  std::vector<Vector> before;
+  for (const ParamId id : store.params.in_memory_order())
+    before.push_back(values_of(store.params.master(id)));
+  Sgd sgd(store.params, {.momentum = 0, .weight_decay = 0.5, .decay_all = false});
+  sgd.step(exec, 0.5);
+  size_t k = 0;
+  for (const ParamId id : store.params.in_memory_order()) {
+    INFO(store.params.segment(id).name);
+    Vector expected = before[k++];
+    if (is_weight(store.params.segment(id).kind))
+      for (double& w : expected) w *= 0.75;  // exact: the numbers have 8 bits
+    CHECK(values_of(store.params.master(id)) == expected);
+  }
+}
+
+TEST_CASE("The update leaves gradients, statistics and padding alone", "[optimizer]") {
+  Exec exec({}, 1);
+  Store store(exec);
+  for (const ParamId id : store.params.in_memory_order())
+    assign(store.params.gradient(id), store.gradient(id, 0));
+  const auto gradient = bytes_of(store.params.flat_gradient());
+  const auto statistics = bytes_of(store.params.flat_statistics());
+  Sgd sgd(store.params, {.decay_all = false});
+  for (int step = 0; step < 2; ++step) sgd.step(exec, kLr);
+  CHECK(bytes_of(store.params.flat_gradient()) == gradient);
+  CHECK(bytes_of(store.params.flat_statistics()) == statistics);
+  for (const View& flat : {store.params.flat_master(), sgd.momentum_buffer()}) {
+    Vector values = values_of(flat);
+    for (const Segment& segment : store.params.segments())
+      std::fill_n(values.begin() + segment.offset, segment.shape.count(), 0.0);
+    CHECK(values == Vector(values.size(), 0));
+  }
+}
+
+TEST_CASE("The update does not depend on the number of threads", "[optimizer]") {
+  Exec one({}, 1), two({}, 2);
+  std::vector<std::vector<std::byte>> results;
+  for (Exec* exec : {&one, &two}) {
+    ParamStore params;
+    params.add("w", vector_shape(100'000), ParamKind::kLinearWeight);
+    params.allocate();
+    initialize(*exec, params, 2);
+    assign(params.flat_gradient(), random_vector(params.flat_gradient().count(), 3));
+    Sgd sgd(params, {});
+    for (int step = 0; step < 2; ++step) sgd.step(*exec, kLr);
+    results.push_back(bytes_of(params.flat_master()));
+  }
+  CHECK(results[0] == results[1]);
+}
+
+}  // namespace ringfort::testing
