@@ -46,13 +46,15 @@ std::string_view to_string(AttackBn bn) {
 }
 
 std::string describe(const AttackOptions& a) {
-  const char* start = a.start == AttackStart::kRandom ? "random start" : "natural start";
+  const bool random = a.start == AttackStart::kRandom;
+  const std::string name = a.steps > 1 ? fmt::format("PGD-{}", a.steps)
+                           : random    ? "FGSM-RS"
+                                       : "FGSM";
   return fmt::format(
-      "{}, {} step{} of {:.2f}/255 in the {} ball of {:.2f}/255, {}, {} restart{}, batch norm {}, "
-      "{}",
-      a.steps == 1 ? "FGSM" : "PGD", a.steps, a.steps == 1 ? "" : "s", 255 * a.alpha,
-      to_string(a.threat.norm), 255 * a.threat.eps, start, a.restarts, a.restarts == 1 ? "" : "s",
-      to_string(a.bn), to_string(a.dtype));
+      "{}, alpha {:.2f}/255, {} ball of {:.2f}/255, {} start, {} restart{}, batch norm {}, {}",
+      name, 255 * a.alpha, to_string(a.threat.norm), 255 * a.threat.eps,
+      random ? "random" : "natural", a.restarts, a.restarts == 1 ? "" : "s", to_string(a.bn),
+      to_string(a.dtype));
 }
 
 std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor& pixels,
@@ -108,7 +110,7 @@ TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape) {
 }
 
 void TrainingAttack::run_steps(Buffers& at) {
-  take_start(exec_, options_, at.x_adv, at.x_nat, at.epoch, at.samples.data());
+  take_start(exec_, options_, options_.start, at.x_adv, at.x_nat, at.epoch, at.samples.data());
   for (int step = 0; step < options_.steps; ++step) {
     const InputGradient g = input_gradient(exec_, pool_, model_, options_, at.x_adv, at.labels);
     take_step(exec_, options_, at.x_adv, g.dx, at.x_nat);
@@ -118,7 +120,7 @@ void TrainingAttack::run_steps(Buffers& at) {
 
 Tensor TrainingAttack::run(const AttackInput& input) {
   const Shape shape = input.x_nat.shape();
-  require_valid(options_, shape);
+  require_valid(options_, input);
   Buffers& at = buffers_for(shape);
   std::memcpy(at.x_nat.view().data, input.x_nat.view().data,
               static_cast<size_t>(input.x_nat.view().bytes()));

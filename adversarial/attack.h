@@ -89,6 +89,8 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
 class TrainingAttack {
  public:
   TrainingAttack(Exec& exec, Pool& pool, Model& model, AttackOptions options);
+  TrainingAttack(const TrainingAttack&) = delete;  // its graphs hold its address
+  TrainingAttack& operator=(const TrainingAttack&) = delete;
 
   // The returned tensor is valid until the next call.
   Tensor run(const AttackInput& input);

@@ -109,8 +109,8 @@ class SlotAttack {
 
   void start(int64_t at) {
     const Slot& slot = slots_[static_cast<size_t>(at)];
-    take_start(exec_, options_, x_adv_.samples(at, 1), x_nat_.samples(at, 1),
-               static_cast<uint32_t>(slot.restart),
+    take_start(exec_, options_, slot.restart == 0 ? options_.start : AttackStart::kRandom,
+               x_adv_.samples(at, 1), x_nat_.samples(at, 1), static_cast<uint32_t>(slot.restart),
                &input_.samples[static_cast<size_t>(slot.sample)]);
   }
 
@@ -155,7 +155,7 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
                     const AttackOptions& options, int64_t batch_size,
                     const std::function<void(int64_t)>& progress) {
   const Shape shape = input.x_nat.shape();
-  require_valid(options, shape);
+  require_valid(options, input);
   require(batch_size >= 1, "attack: the batch size must be at least 1, got {}", batch_size);
   require(options.bn == AttackBn::kEval,
           "attack: with batch statistics a sample's result depends on the batch it is in; an "
@@ -177,18 +177,32 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
   for (size_t i = 0; i < n; ++i)
     if (!best.fooled[i] || options.stop == StopRule::kAllSteps)
       waiting.push_back(static_cast<int64_t>(i));
-  if (!waiting.empty()) {
-    const int64_t already = shape.n - static_cast<int64_t>(waiting.size());
-    SlotAttack slots(exec, pool, model, input, options, best, std::move(waiting), batch_size);
-    while (!slots.done()) {
-      slots.step();
-      if (progress) progress(already + slots.finished());
-    }
-  }
+  AttackOptions round = options;
   AttackResult result;
+  for (;;) {
+    const int64_t already = shape.n - static_cast<int64_t>(waiting.size());
+    if (!waiting.empty()) {
+      SlotAttack slots(exec, pool, model, input, round, best, std::move(waiting), batch_size);
+      while (!slots.done()) {
+        slots.step();
+        if (progress) progress(already + slots.finished());
+      }
+    }
+    result.predictions = predict(exec, pool, model, best.x_adv, batch_size);
+    result.fooled = wrong(result.predictions);
+    // What only a lower precision took for a success is attacked again in the precision that
+    // counts.
+    waiting.clear();
+    for (size_t i = 0; i < n; ++i)
+      if (best.fooled[i] && !result.fooled[i]) {
+        best.fooled[i] = 0;
+        best.loss[i] = -1;
+        waiting.push_back(static_cast<int64_t>(i));
+      }
+    if (waiting.empty() || round.dtype == model.params().master_dtype()) break;
+    round.dtype = model.params().master_dtype();
+  }
   result.x_adv = best.x_adv;
-  result.predictions = predict(exec, pool, model, best.x_adv, batch_size);
-  result.fooled = wrong(result.predictions);
   return result;
 }
 

@@ -20,16 +20,17 @@ static LinfProjection projection(const ThreatModel& threat) {
   return {static_cast<float>(threat.eps), threat.lower, threat.upper};
 }
 
-void take_start(Exec& exec, const AttackOptions& options, View x_adv, View x_nat, uint32_t round,
-                const int64_t* samples) {
-  const RandomKey key{options.seed, Purpose::kAttackStart, round};
+void take_start(Exec& exec, const AttackOptions& options, AttackStart start, View x_adv, View x_nat,
+                uint32_t stream, const int64_t* samples) {
+  const RandomKey key{options.seed, Purpose::kAttackStart, stream};
   const ThreatModel& threat = options.threat;
-  if (options.start == AttackStart::kNatural && round == 0)
+  if (start == AttackStart::kNatural)
     std::memcpy(x_adv.data, x_nat.data, static_cast<size_t>(x_nat.bytes()));
   else if (threat.norm == Norm::kLinf)
     linf_start(exec, x_adv, x_nat, projection(threat), key, samples);
   else
-    l2_start(exec, x_adv, x_nat, static_cast<float>(threat.eps), threat.lower, threat.upper, key, samples);
+    l2_start(exec, x_adv, x_nat, static_cast<float>(threat.eps), threat.lower, threat.upper, key,
+             samples);
 }
 
 void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, View x_nat) {
@@ -46,20 +47,33 @@ InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackO
   Pass p(exec, pool, model.params(), attack_pass(options));
   const Var x = p.input(x_adv);
   const Var logits = model.forward(p, x);
-  Loss loss = cross_entropy(p, logits, labels, 1.0);
+  Loss loss = attack_objective(p, options.objective, logits, labels);
   p.backward(logits, std::move(loss.dlogits));
   return {p.tape.gradient(x), std::move(loss.loss), std::move(loss.prediction),
           p.gradients_written()};
 }
 
-void require_valid(const AttackOptions& options, const Shape& shape) {
+Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits, const Tensor& labels) {
+  switch (objective) {
+    case AttackObjective::kCrossEntropy:
+      return cross_entropy(p, logits, labels, 1.0);
+  }
+  fail("attack objective {} is not known", static_cast<int>(objective));
+}
+
+void require_valid(const AttackOptions& options, const AttackInput& input) {
   require(options.steps >= 1 && options.restarts >= 1,
           "attack: needs at least 1 step and 1 restart, got {} and {}", options.steps,
           options.restarts);
   require(options.threat.eps >= 0 && options.alpha >= 0,
           "attack: eps and alpha must not be negative, got {} and {}", options.threat.eps,
           options.alpha);
-  require(shape.n >= 1, "attack: the batch is empty");
+  const int64_t n = input.x_nat.shape().n;
+  require(n >= 1, "attack: the batch is empty");
+  require(input.x_nat.dtype() == Dtype::kFloat32 && input.labels.dtype() == Dtype::kInt32 &&
+              input.labels.view().count() == n && static_cast<int64_t>(input.samples.size()) == n,
+          "attack: {} float32 images need {} int32 labels and sample numbers, got {} and {}", n, n,
+          input.labels.view().count(), input.samples.size());
 }
 
 }  // namespace ringfort

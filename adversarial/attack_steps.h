@@ -9,9 +9,10 @@ namespace ringfort {
 // The pass in which an attack asks its question: input gradient only.
 PassOptions attack_pass(const AttackOptions& options);
 
-// Writes the starting point of restart `round` into x_adv.
-void take_start(Exec& exec, const AttackOptions& options, View x_adv, View x_nat, uint32_t round,
-                const int64_t* samples);
+// Writes a starting point into x_adv. stream: the epoch of training or the restart of an
+// evaluation; varies the noise.
+void take_start(Exec& exec, const AttackOptions& options, AttackStart start, View x_adv, View x_nat,
+                uint32_t stream, const int64_t* samples);
 
 // One projected ascent step on x_adv.
 void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, View x_nat);
@@ -27,6 +28,9 @@ struct InputGradient {
 InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
                              const Tensor& x_adv, const Tensor& labels);
 
-void require_valid(const AttackOptions& options, const Shape& shape);
+// Value, gradient and prediction of the objective, summed over the batch.
+Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits, const Tensor& labels);
+
+void require_valid(const AttackOptions& options, const AttackInput& input);
 
 }  // namespace ringfort

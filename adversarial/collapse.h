@@ -19,20 +19,26 @@ class CollapseDetector {
   // Accuracies in [0, 1]: of the probe (PGD) and of training under its own attack. A sentence where
   // it collapsed.
   std::optional<std::string> observe(double probe, double training, int64_t step) {
-    best_ = std::max(best_, probe);
+    if (probe >= best_) {
+      best_ = probe;
+      training_at_best_ = training;
+    }
     if (probe > best_ - drop_) return std::nullopt;
+    const bool overfitting = training >= training_at_best_;
     return fmt::format(
-        "catastrophic overfitting at step {}: accuracy under PGD fell to {:.1f} % from {:.1f} %, "
-        "while training shows "
-        "{:.1f} % under its own attack; a smaller --attack-alpha, more --attack-steps or a shorter "
-        "run avoid it",
-        step, 100 * probe, 100 * best_, 100 * training);
+        "{} at step {}: accuracy under PGD fell to {:.1f} % from {:.1f} %, while training went "
+        "from {:.1f} % "
+        "to {:.1f} % under its own attack; {}",
+        overfitting ? "catastrophic overfitting" : "training diverges", step, 100 * probe,
+        100 * best_, 100 * training_at_best_, 100 * training,
+        overfitting ? "a smaller --attack-alpha, more --attack-steps or a shorter run avoid it"
+                    : "a smaller --lr helps");
   }
   double best() const { return best_; }
 
  private:
   double drop_;
-  double best_ = 0;
+  double best_ = 0, training_at_best_ = 0;
 };
 
 }  // namespace ringfort

@@ -47,6 +47,14 @@ TrainingMethod make_method(const Recipe& recipe) {
   return {attack, OuterLoss::kCrossEntropy};
 }
 
+Loss outer_loss(Pass& p, OuterLoss outer, const Var& logits, const Tensor& labels) {
+  switch (outer) {
+    case OuterLoss::kCrossEntropy:
+      return cross_entropy(p, logits, labels, 1.0 / static_cast<double>(labels.shape().n));
+  }
+  fail("outer loss {} is not known", static_cast<int>(outer));
+}
+
 Recipe resolved(Recipe recipe) {
   for (const ModelEntry& entry : model_registry())
     if (entry.name == recipe.model && recipe.width == 0) recipe.width = entry.default_width;

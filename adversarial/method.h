@@ -2,7 +2,8 @@
 // paper's method is a named preset; a new idea is a new part.
 //
 //   standard   no attack                                      cross-entropy
-//   pgd-at     PGD, eval-mode batch norm    (Madry et al. 2018)   cross-entropy on x_adv only
+//   pgd-at     PGD (Madry et al. 2018), with eval-mode batch norm and steps of 2.5 eps / K as in
+//              MadryLab/robustness and the random start of the paper; cross-entropy on x_adv only
 //   fast-at    FGSM-RS, train-mode, tracking (Wong et al. 2020)   cross-entropy on x_adv only
 #pragma once
 
@@ -26,12 +27,16 @@ struct TrainingMethod {
 // Errors: an unknown method, norm, dtype or batch-norm mode lists the known ones.
 TrainingMethod make_method(const Recipe& recipe);
 
-// The recipe with every "default" and 0 that means a default replaced by what it stands for: what a run folder records.
+// The recipe with every "default" and 0 that means a default replaced by what it stands for: what a
+// run folder records.
 Recipe resolved(Recipe recipe);
 
 // The attack that measures held-out robustness during training: PGD with alpha 2.5 eps / steps,
 // eval mode.
 AttackOptions validation_attack(const Recipe& recipe, int steps);
+
+// The loss of the training pass and its gradient: the mean over the batch.
+Loss outer_loss(Pass& p, OuterLoss outer, const Var& logits, const Tensor& labels);
 
 Norm parse_norm(const std::string& name);
 Dtype parse_dtype(const std::string& name);

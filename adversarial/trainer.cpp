@@ -54,7 +54,12 @@ void restore(const View& view, const std::vector<std::byte>& bytes) {
 
 TrainingStep::TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method,
                            SgdOptions sgd, Dtype dtype)
-    : exec_(exec), pool_(pool), model_(model), dtype_(dtype), optimizer_(model.params(), sgd) {
+    : exec_(exec),
+      pool_(pool),
+      model_(model),
+      outer_(method.outer),
+      dtype_(dtype),
+      optimizer_(model.params(), sgd) {
   if (method.inner) attack_.emplace(exec, pool, model, *method.inner);
 }
 
@@ -65,7 +70,7 @@ StepOutcome TrainingStep::run(const AttackInput& batch, double lr) {
   {
     Pass p(exec_, pool_, model_.params(), {Wrt::kParams, BnMode::kBatchAndUpdate, dtype_});
     const Var logits = model_.forward(p, p.input(x));
-    Loss loss = cross_entropy(p, logits, batch.labels, 1.0 / static_cast<double>(n));
+    Loss loss = outer_loss(p, outer_, logits, batch.labels);
     for (int64_t i = 0; i < n; ++i) {
       outcome.loss += static_cast<double>(loss.loss.as<const float>()[i]) / static_cast<double>(n);
       outcome.correct +=
@@ -101,13 +106,10 @@ struct Trainer::Snapshot {
   double probe = 0;
 };
 
-Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data,
-                 std::filesystem::path folder, TrainingObserver& observer)
+Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
     : exec_(exec),
       recipe_(recipe),
       data_(data),
-      folder_(std::move(folder)),
-      observer_(observer),
       split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
       method_(make_method(recipe)),
       collapse_(recipe.collapse_drop) {
@@ -181,9 +183,11 @@ double Trainer::robust_accuracy(const AttackInput& images, int steps) {
   return static_cast<double>(standing) / static_cast<double>(result.fooled.size());
 }
 
-TrainingResult Trainer::run() {
+TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserver& observer) {
+  folder_ = folder;
+  observer_ = &observer;
   started_ = now();
-  observer_.on_start(fmt::format(
+  observer_->on_start(fmt::format(
       "{} (width {}, {} parameters) on {}: {} by {}; {} steps of {} images, {} threads",
       model_->spec().name, model_->spec().width, model_->params().parameter_count(), data_.name,
       recipe_.method, method_.inner ? describe(*method_.inner) : "no attack", total_steps_,
@@ -229,7 +233,7 @@ bool Trainer::run_epoch(int epoch) {
     record.seconds = now() - started_;
     record.eta_seconds = record.seconds / static_cast<double>(result_.steps) *
                          static_cast<double>(total_steps_ - result_.steps);
-    observer_.on_step(record);
+    observer_->on_step(record);
     *since_record_ = Span{};
   }
   if (!healthy) result_.collapsed = true;
@@ -243,29 +247,34 @@ bool Trainer::healthy_after_probe(StepRecord& record) {
   const auto sentence = collapse_.observe(*record.probe_accuracy, record.accuracy, record.step);
   ParamStore& params = model_->params();
   if (!sentence) {
-    if (recipe_.on_collapse == "restore") {
-      healthy_ = std::make_unique<Snapshot>(
-          Snapshot{bytes_of(params.flat_master()), bytes_of(params.flat_statistics()),
-                   bytes_of(step_->optimizer().momentum_buffer()), *record.probe_accuracy});
-    }
+    healthy_ = std::make_unique<Snapshot>(
+        Snapshot{bytes_of(params.flat_master()), bytes_of(params.flat_statistics()),
+                 bytes_of(step_->optimizer().momentum_buffer()), *record.probe_accuracy});
     return true;
   }
-  observer_.on_message(*sentence);
+  observer_->on_message(*sentence);
   if (recipe_.on_collapse == "continue") return true;
-  if (recipe_.on_collapse == "stop" || healthy_ == nullptr) {
-    observer_.on_message(
-        "training stops here; best.safetensors holds the best epoch before the collapse");
-    return false;
+  if (recipe_.on_collapse == "restore" && healthy_ != nullptr) {
+    go_back();
+    return true;
   }
+  observer_->on_message("training stops here; best.safetensors is from before the collapse");
+  // In the first epoch there is no best checkpoint yet: the last healthy probe's weights become it.
+  if (result_.best_epoch == 0 && healthy_ != nullptr) go_back();
+  return false;
+}
+
+// Back to the weights, statistics and momentum of the last healthy probe.
+void Trainer::go_back() {
+  ParamStore& params = model_->params();
   restore(params.flat_master(), healthy_->master);
   restore(params.flat_statistics(), healthy_->statistics);
   restore(step_->optimizer().momentum_buffer(), healthy_->momentum);
   params.master_changed(exec_);
   params.statistics_changed();
-  observer_.on_message(
+  observer_->on_message(
       fmt::format("went back to the weights of the last healthy probe ({:.1f} % under PGD)",
                   100 * healthy_->probe));
-  return true;
 }
 
 void Trainer::finish_epoch(int epoch, double lr) {
@@ -284,7 +293,9 @@ void Trainer::finish_epoch(int epoch, double lr) {
     record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
     record.robust_accuracy = robust_accuracy(validation_, recipe_.val_attack_steps);
   }
-  record.best = result_.best_epoch == 0 || record.robust_accuracy > result_.best_robust;
+  // Without held-out images there is nothing to choose by: the newest is kept.
+  record.best =
+      !validation_.x_nat || result_.best_epoch == 0 || record.robust_accuracy > result_.best_robust;
   if (record.best) {
     result_.best_robust = record.robust_accuracy;
     result_.best_epoch = record.epoch;
@@ -292,7 +303,7 @@ void Trainer::finish_epoch(int epoch, double lr) {
   }
   save("last.safetensors", record.epoch, record);
   record.seconds = now() - started_;
-  observer_.on_epoch(record);
+  observer_->on_epoch(record);
   *since_record_ = Span{};
 }
 

@@ -36,6 +36,7 @@ class TrainingStep {
   Exec& exec_;
   Pool& pool_;
   Model& model_;
+  OuterLoss outer_;
   Dtype dtype_;
   std::optional<TrainingAttack> attack_;
   Sgd optimizer_;
@@ -49,15 +50,16 @@ struct TrainingResult {
   bool collapsed = false;  // training stopped because of catastrophic overfitting
 };
 
-// Trains by the recipe on `data`; writes best.safetensors and last.safetensors into `folder` and
-// tells `observer`.
+// Trains by the recipe on `data`.
 class Trainer {
  public:
-  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, std::filesystem::path folder,
-          TrainingObserver& observer);
+  // Checks the recipe against the data; writes nothing.
+  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data);
   ~Trainer();
 
-  TrainingResult run();
+  // Writes best.safetensors and last.safetensors into `folder`, which exists, and tells `observer`.
+  // Called once.
+  TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
   Model& model() { return *model_; }
 
  private:
@@ -68,8 +70,8 @@ class Trainer {
   AttackInput held_out(int64_t count);
   double robust_accuracy(const AttackInput& images, int steps);
   bool run_epoch(int epoch);
-  void record_step(const StepOutcome& outcome, int64_t images, double lr);
   bool healthy_after_probe(StepRecord& record);
+  void go_back();
   void finish_epoch(int epoch, double lr);
   void save(const char* name, int epoch, const EpochRecord& record);
 
@@ -77,7 +79,7 @@ class Trainer {
   const Recipe recipe_;
   const Dataset& data_;
   std::filesystem::path folder_;
-  TrainingObserver& observer_;
+  TrainingObserver* observer_ = nullptr;
   Pool pool_;
   HoldOut split_;
   std::unique_ptr<Model> model_;

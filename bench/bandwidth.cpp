@@ -19,11 +19,13 @@ void report_bandwidth(Context& context, Peer* peer, const BandwidthCase& bandwid
   const std::vector<double> seconds = medians_in_turns(2 * context.repeats + 1, turns);
 
   Figure figure{bandwidth_case.figure, bytes / seconds[0] / 1e9, "GB/s", {}, ""};
-  figure.comparisons.push_back(
-      {"copy", static_cast<double>(copy.moved()) / seconds[1] / 1e9, goal, false});
+  figure.comparisons.push_back({.reference_name = "copy",
+                                .reference = static_cast<double>(copy.moved()) / seconds[1] / 1e9,
+                                .goal = goal});
   if (with_peer)
-    figure.comparisons.push_back(
-        {"PyTorch " + peer->torch_version(), bytes / seconds[2] / 1e9, {}, false});
+    figure.comparisons.push_back({.reference_name = "PyTorch " + peer->torch_version(),
+                                  .reference = bytes / seconds[2] / 1e9,
+                                  .as_factor = true});
   else if (peer == nullptr)
     figure.remark = PeerPython::kMissing;
   context.report.add(figure);

@@ -20,6 +20,7 @@ struct Comparison {
   double reference = 0;        // in the figure's unit
   std::optional<double> goal;  // of the ratio
   bool at_most = false;
+  bool as_factor = false;  // "1.91 x", where a share in percent would read oddly
 };
 
 struct Figure {

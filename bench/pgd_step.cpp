@@ -52,7 +52,10 @@ void report_memory(Context& context, Model& model, const AttackInput& batch, Dty
   context.report.add({"attack memory beyond weights",
                       megabytes(attack_pool),
                       "MB",
-                      {{"training pass", megabytes(training_pool), 0.25, true}},
+                      {{.reference_name = "training pass",
+                        .reference = megabytes(training_pool),
+                        .goal = 0.25,
+                        .at_most = true}},
                       ""});
 }
 
@@ -94,11 +97,16 @@ void run_step(Context& context, Dtypes dtypes) {
       training_convolutions ? *training_convolutions : attack_convolutions;
   const double limit = kAttackSteps * attack_convolutions.input_gradient() + training.training();
   Figure figure{"images per second", kBatch / seconds[0], "images/s", {}, ""};
-  figure.comparisons.push_back({"bare convolutions", kBatch / limit, dtypes.of_limit, false});
+  figure.comparisons.push_back({.reference_name = "bare convolutions",
+                                .reference = kBatch / limit,
+                                .goal = dtypes.of_limit});
   if (peer)
     figure.comparisons.push_back(
-        {"PyTorch " + peer->torch_version() + " " + peer->ask("form").at("form").get<std::string>(),
-         kBatch / seconds[2], dtypes.of_peer, false});
+        {.reference_name = fmt::format("PyTorch {} {}", peer->torch_version(),
+                                       peer->ask("form").at("form").get<std::string>()),
+         .reference = kBatch / seconds[2],
+         .goal = dtypes.of_peer,
+         .as_factor = true});
   else
     figure.remark = PeerPython::kMissing;
   context.report.add(figure);

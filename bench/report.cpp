@@ -21,7 +21,7 @@ std::string ratio_text(double ratio, bool percent) {
 // "86.1 % of 16.8 bare convolutions (goal >= 85 %)"
 std::string sentence(const Figure& figure, const Comparison& comparison) {
   const double ratio = figure.value / comparison.reference;
-  const bool percent = !comparison.goal || *comparison.goal <= 1;
+  const bool percent = !comparison.as_factor;
   std::string text = fmt::format("{}{} {} {}", ratio_text(ratio, percent), percent ? " of" : "",
                                  number(comparison.reference), comparison.reference_name);
   if (!comparison.goal) return text;

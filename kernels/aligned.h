@@ -1,5 +1,5 @@
-// Host memory for tensors, scratch and prepared filters: 64-byte aligned, on huge pages where it is large, because a
-// convolution walks all of it and would spend its time in TLB misses.
+// Host memory for tensors, scratch and prepared filters: 64-byte aligned, on huge pages where it is
+// large, because a convolution walks all of it and would spend its time in TLB misses.
 #pragma once
 
 #include <cstdint>

@@ -6,6 +6,7 @@
 
 #include <cmath>
 
+#include "kernels/elementary.h"
 #include "kernels/exec.h"
 #include "kernels/philox.h"
 #include "kernels/scalar.h"
@@ -126,47 +127,39 @@ void l2_start(Exec& exec, View x_adv, View x_nat, float eps, float lower, float 
 void l2_step(Exec& exec, View x_adv, View grad, View x_nat, float alpha, float eps, float lower,
              float upper);
 
+// c[0] x^(n-1) + ... + c[n-1]
+template <class S, size_t kCount>
+HD inline S polynomial(S x, const double (&c)[kCount]) {
+  S sum = S(c[0]);
+  for (size_t i = 1; i < kCount; ++i) sum = sum * x + S(c[i]);
+  return sum;
+}
+
+// Both branches are computed, and one division, so that loops over it vectorise.
 template <class S>
 HD inline S normal_quantile(S u) {
-  using std::log;
   using std::sqrt;
   const S q = u - S(0.5);
+  const bool lower = q < S(0);
+  const bool centre = q > S(-0.47575) && q < S(0.47575);
+
   const S r = q * q;
-  const S centre = (((((S(-3.969683028665376e+01) * r + S(2.209460984245205e+02)) * r +
-                       S(-2.759285104469687e+02)) *
-                          r +
-                      S(1.383577518672690e+02)) *
-                         r +
-                     S(-3.066479806614716e+01)) *
-                        r +
-                    S(2.506628277459239e+00)) *
-                   q /
-                   (((((S(-5.447609879822406e+01) * r + S(1.615858368580409e+02)) * r +
-                       S(-1.556989798598866e+02)) *
-                          r +
-                      S(6.680131188771972e+01)) *
-                         r +
-                     S(-1.328068155288572e+01)) *
-                        r +
-                    S(1));
-  const S tail = q < S(0) ? u : S(1) - u;
-  const S t = sqrt(S(-2) * log(tail));
-  const S edge =
-      (((((S(-7.784894002430293e-03) * t + S(-3.223964580411365e-01)) * t +
-          S(-2.400758277161838e+00)) *
-             t +
-         S(-2.549732539343734e+00)) *
-            t +
-        S(4.374664141464968e+00)) *
-           t +
-       S(2.938163982698783e+00)) /
-      ((((S(7.784695709041462e-03) * t + S(3.224671290700398e-01)) * t + S(2.445134137142996e+00)) *
-            t +
-        S(3.754408661907416e+00)) *
-           t +
-       S(1));
-  const bool in_centre = q > S(-0.47575) && q < S(0.47575);
-  return in_centre ? centre : (q < S(0) ? edge : S(0) - edge);
+  const S centre_above =
+      q * polynomial(r, {-3.969683028665376e+01, 2.209460984245205e+02, -2.759285104469687e+02,
+                         1.383577518672690e+02, -3.066479806614716e+01, 2.506628277459239e+00});
+  const S centre_below =
+      polynomial(r, {-5.447609879822406e+01, 1.615858368580409e+02, -1.556989798598866e+02,
+                     6.680131188771972e+01, -1.328068155288572e+01, 1.0});
+
+  const S t = sqrt(S(-2) * log_of_positive(lower ? u : S(1) - u));
+  const S edge_above =
+      polynomial(t, {-7.784894002430293e-03, -3.223964580411365e-01, -2.400758277161838e+00,
+                     -2.549732539343734e+00, 4.374664141464968e+00, 2.938163982698783e+00});
+  const S edge_below = polynomial(t, {7.784695709041462e-03, 3.224671290700398e-01,
+                                      2.445134137142996e+00, 3.754408661907416e+00, 1.0});
+
+  const S above = centre ? centre_above : (lower ? edge_above : S(0) - edge_above);
+  return above / (centre ? centre_below : edge_below);
 }
 
 }  // namespace ringfort

@@ -11,55 +11,64 @@ namespace ringfort {
 namespace {
 
 void check_view(const View& view, const char* function, const char* name) {
-  require(view.dtype == Dtype::kFloat32 || view.dtype == Dtype::kBFloat16 || view.dtype == Dtype::kFloat64,
+  require(view.dtype == Dtype::kFloat32 || view.dtype == Dtype::kBFloat16 ||
+              view.dtype == Dtype::kFloat64,
           "{}: no implementation for {} ({})", function, to_string(view.dtype), name);
   require(view.layout == Layout::kChannelsLast || view.shape.c % 16 == 0,
-          "{}: {} {} is in blocks of 16 channels, but its channels are no multiple of 16", function, name,
-          to_string(view.shape));
+          "{}: {} {} is in blocks of 16 channels, but its channels are no multiple of 16", function,
+          name, to_string(view.shape));
 }
 
 // x (N, H, W, I), w (O, kH, kW, I), y (N, H', W', O): one geometry serves all three functions.
-void check_shapes(const char* function, const View& x, const View& w, const View& y, ConvOptions options) {
+void check_shapes(const char* function, const View& x, const View& w, const View& y,
+                  ConvOptions options) {
   check_view(x, function, "input");
   check_view(y, function, "output");
-  require(w.layout == Layout::kChannelsLast, "{}: a filter must be (O, kH, kW, I) in this order", function);
+  require(w.layout == Layout::kChannelsLast, "{}: a filter must be (O, kH, kW, I) in this order",
+          function);
   const Shape expected = conv2d_shape(x.shape, w.shape, options);
-  require(y.shape == expected, "{}: input {} and filter {} with stride {} and padding {} make {}, not {}", function,
+  require(y.shape == expected,
+          "{}: input {} and filter {} with stride {} and padding {} make {}, not {}", function,
           to_string(x.shape), to_string(w.shape), options.stride, options.pad, to_string(expected),
           to_string(y.shape));
 }
 
-// `in` is read with the filter; `out` is written: of the same type, or float32 from bfloat16.
+// `in` is multiplied by `w`; `out` is written: of the same type, or float32 from bfloat16.
 void check_dtypes(const char* function, const View& in, const View& w, const View& out) {
-  require(in.dtype == w.dtype, "{}: the input is {}, the filter {}; both must be the same", function,
+  require(in.dtype == w.dtype, "{}: operands of {} and {}; both must be the same", function,
           to_string(in.dtype), to_string(w.dtype));
   require(out.dtype == in.dtype || (in.dtype == Dtype::kBFloat16 && out.dtype == Dtype::kFloat32),
-          "{}: no implementation from {} to {}", function, to_string(in.dtype), to_string(out.dtype));
+          "{}: no implementation from {} to {}", function, to_string(in.dtype),
+          to_string(out.dtype));
 }
 
 void check_bias(const View* bias, const View& x, const View& w) {
   if (!bias) return;
   const Dtype expected = x.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
-  require(bias->count() == w.shape.n, "conv2d_forward: {} biases for {} output channels", bias->count(), w.shape.n);
-  require(bias->dtype == expected, "conv2d_forward: the bias is {}, it must be {}", to_string(bias->dtype),
-          to_string(expected));
+  require(bias->count() == w.shape.n, "conv2d_forward: {} biases for {} output channels",
+          bias->count(), w.shape.n);
+  require(bias->dtype == expected, "conv2d_forward: the bias is {}, it must be {}",
+          to_string(bias->dtype), to_string(expected));
 }
 
 }  // namespace
 
 Shape conv2d_shape(const Shape& x, const Shape& filter, ConvOptions options) {
-  require(options.stride >= 1 && options.pad >= 0, "conv2d: stride {} and padding {}; they must be >= 1 and >= 0",
-          options.stride, options.pad);
-  require(x.c == filter.c, "conv2d: input {} has {} channels, filter {} expects {}", to_string(x), x.c,
-          to_string(filter), filter.c);
-  require(x.c > 0 && filter.n > 0 && filter.h > 0 && filter.w > 0, "conv2d: filter {} is empty", to_string(filter));
+  require(options.stride >= 1 && options.pad >= 0,
+          "conv2d: stride {} and padding {}; they must be >= 1 and >= 0", options.stride,
+          options.pad);
+  require(x.c == filter.c, "conv2d: input {} has {} channels, filter {} expects {}", to_string(x),
+          x.c, to_string(filter), filter.c);
+  require(x.c > 0 && filter.n > 0 && filter.h > 0 && filter.w > 0, "conv2d: filter {} is empty",
+          to_string(filter));
   const int64_t height = x.h + 2 * options.pad - filter.h, width = x.w + 2 * options.pad - filter.w;
-  require(height >= 0 && width >= 0, "conv2d: filter {} is larger than input {} with padding {}", to_string(filter),
-          to_string(x), options.pad);
+  require(height >= 0 && width >= 0, "conv2d: filter {} is larger than input {} with padding {}",
+          to_string(filter), to_string(x), options.pad);
   return {x.n, height / options.stride + 1, width / options.stride + 1, filter.n};
 }
 
-void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOptions options, ConvEpilogue epilogue) {
+void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
+                    ConvEpilogue epilogue) {
   check_shapes("conv2d_forward", x, filter.w, y, options);
   check_dtypes("conv2d_forward", x, filter.w, y);
   check_bias(epilogue.bias, x, filter.w);

@@ -1,6 +1,7 @@
-// 2-D convolution: three named functions, one per gradient, so that no backend has to guess which one is meant.
-// The file that serves a call is chosen by dtype and device: conv2d_reference.h (a template on the scalar: the
-// specification and the float64 oracle), conv2d_onednn.cpp (CPU, float32 and bfloat16).
+// 2-D convolution: three named functions, one per gradient, so that no backend has to guess which
+// one is meant. The file that serves a call is chosen by dtype and device: conv2d_reference.h (a
+// template on the scalar: the specification and the float64 oracle), conv2d_onednn.cpp (CPU,
+// float32 and bfloat16).
 #pragma once
 
 #include <memory>
@@ -18,8 +19,8 @@ struct ConvOptions {
 // (N, H, W, I) convolved with (O, kH, kW, I) -> (N, H', W', O)
 Shape conv2d_shape(const Shape& x, const Shape& filter, ConvOptions options);
 
-// A filter and what a backend has made of it (reordered, Winograd-transformed). Prepared once per version of the
-// values and shared by all steps of an attack.
+// A filter and what a backend has made of it (reordered, Winograd-transformed). Prepared once per
+// version of the values and shared by all steps of an attack.
 class PreparedFilter {
  public:
   PreparedFilter();
@@ -54,7 +55,8 @@ void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOption
 // dx = the gradient of sum(dy . (x * filter)) with respect to x.
 void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options);
 
-// dw = beta * dw + the gradient with respect to the filter; dw (O, kH, kW, I) is float32 (or float64), beta 0 or 1.
+// dw = beta * dw + the gradient with respect to the filter; dw (O, kH, kW, I) is float32 (or
+// float64), beta 0 or 1.
 void conv2d_wgrad(Exec& exec, View dw, View x, View dy, ConvOptions options, float beta);
 
 }  // namespace ringfort

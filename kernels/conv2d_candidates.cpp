@@ -25,21 +25,39 @@ std::string_view direction_name(ConvDirection direction) {
 
 std::array<int64_t, 22> ConvProblem::key() const {
   const auto number = [](auto value) { return static_cast<int64_t>(value); };
-  return {number(direction), number(dtype), number(result_dtype), number(x_layout), number(y_layout),
-          x.n,               x.h,           x.w,                  x.c,              filter.n,
-          filter.h,          filter.w,      filter.c,             y.h,              y.w,
-          options.stride,    options.pad,   bias,                 accumulate,       relu,
-          threads,           force_id};
+  return {number(direction),
+          number(dtype),
+          number(result_dtype),
+          number(x_layout),
+          number(y_layout),
+          x.n,
+          x.h,
+          x.w,
+          x.c,
+          filter.n,
+          filter.h,
+          filter.w,
+          filter.c,
+          y.h,
+          y.w,
+          options.stride,
+          options.pad,
+          bias,
+          accumulate,
+          relu,
+          threads,
+          force_id};
 }
 
 std::string ConvProblem::text() const {
   const auto samples = std::bit_ceil(static_cast<uint64_t>(x.n));
-  std::string text = fmt::format("{} {} n{} h{} w{} c{} -> o{} k{}", direction_name(direction), to_string(dtype),
-                                 samples, x.h, x.w, x.c, filter.n, filter.h);
+  std::string text = fmt::format("{} {} n{} h{} w{} c{} -> o{} k{}", direction_name(direction),
+                                 to_string(dtype), samples, x.h, x.w, x.c, filter.n, filter.h);
   if (filter.w != filter.h) text += fmt::format("x{}", filter.w);
   text += fmt::format(" s{} p{} {}", options.stride, options.pad, layout_name(x_layout));
   if (y_layout != x_layout) text += fmt::format("-{}", layout_name(y_layout));
-  if (result_dtype != dtype && direction != ConvDirection::kWgrad) text += fmt::format(" to {}", to_string(result_dtype));
+  if (result_dtype != dtype && direction != ConvDirection::kWgrad)
+    text += fmt::format(" to {}", to_string(result_dtype));
   if (bias) text += " bias";
   if (accumulate) text += " accumulate";
   if (relu) text += " relu";
@@ -52,23 +70,28 @@ double ConvProblem::gflop() const {
 
 std::vector<ConvCandidate> conv_candidates(const ConvProblem& problem) {
   const bool blockable_x = problem.x.c % 16 == 0, blockable_y = problem.y.c % 16 == 0;
-  const bool blocked = problem.x_layout == Layout::kBlocked16 && problem.y_layout == Layout::kBlocked16;
+  const bool blocked =
+      problem.x_layout == Layout::kBlocked16 && problem.y_layout == Layout::kBlocked16;
   const bool unit_stride = problem.options.stride == 1;
   std::vector<ConvCandidate> candidates = {{.name = "direct"}};
-  const bool few_to_blocks = problem.x.c < 16 && problem.direction != ConvDirection::kDgrad;  // the first layer
+  const bool few_to_blocks =
+      problem.x.c < 16 && problem.direction != ConvDirection::kDgrad;  // the first layer
   if (!blocked && blockable_y && (blockable_x || few_to_blocks))
     candidates.push_back({.name = "direct-blocked", .format = ConvFormat::kBlocked});
   if (!blocked) candidates.push_back({.name = "direct-any", .format = ConvFormat::kAny});
   if (problem.direction == ConvDirection::kDgrad && problem.x.c < 16 && blockable_y) {
     candidates.push_back({.name = "direct-padded", .padded = true, .format = ConvFormat::kBlocked});
     if (unit_stride)
-      candidates.push_back(
-          {.name = "direct-rotated-padded", .rotated = true, .padded = true, .format = ConvFormat::kBlocked});
+      candidates.push_back({.name = "direct-rotated-padded",
+                            .rotated = true,
+                            .padded = true,
+                            .format = ConvFormat::kBlocked});
   }
   if (problem.direction == ConvDirection::kDgrad && unit_stride && blockable_x && blockable_y)
-    candidates.push_back({.name = "direct-rotated", .rotated = true, .format = ConvFormat::kBlocked});
-  if (problem.dtype == Dtype::kFloat32 && unit_stride && problem.filter.h == 3 && problem.filter.w == 3 &&
-      blockable_x && blockable_y)
+    candidates.push_back(
+        {.name = "direct-rotated", .rotated = true, .format = ConvFormat::kBlocked});
+  if (problem.dtype == Dtype::kFloat32 && unit_stride && problem.filter.h == 3 &&
+      problem.filter.w == 3 && blockable_x && blockable_y)
     candidates.push_back({.name = "winograd",
                           .winograd = true,
                           .rotated = problem.direction == ConvDirection::kDgrad,

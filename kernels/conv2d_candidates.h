@@ -1,5 +1,5 @@
-// The ways in which oneDNN can compute one convolution product: which are offered for a shape, and how they are named.
-// Nothing is built or measured here (conv2d_plan.h, conv2d_onednn.cpp).
+// The ways in which oneDNN can compute one convolution product: which are offered for a shape, and
+// how they are named. Nothing is built or measured here (conv2d_plan.h, conv2d_onednn.cpp).
 #pragma once
 
 #include <array>
@@ -13,7 +13,8 @@ namespace ringfort {
 
 enum class ConvDirection : uint8_t { kForward, kDgrad, kWgrad };
 
-// All that decides how a product is computed. x and y are the sides of the convolution, whichever is the result.
+// All that decides how a product is computed. x and y are the sides of the convolution, whichever
+// is the result.
 struct ConvProblem {
   ConvDirection direction = ConvDirection::kForward;
   Dtype dtype = Dtype::kFloat32;         // of the operands
@@ -26,26 +27,29 @@ struct ConvProblem {
   int force_id = 0;  // PlanCache::force_id()
 
   std::array<int64_t, 22> key() const;  // for look-up
-  // For plan files: "forward float32 n128 h32 w32 c64 -> o64 k3 s1 p1 blocked16 relu threads2". Samples are rounded up
-  // to a power of two, so that the batches of an attack that drops beaten samples share one measurement.
+  // For plan files: "forward float32 n128 h32 w32 c64 -> o64 k3 s1 p1 blocked16 relu threads2".
+  // Samples are rounded up to a power of two, so that the batches of an attack that drops beaten
+  // samples share one measurement.
   std::string text() const;
   double gflop() const;  // positions in the padding count as computed
 };
 
 enum class ConvFormat : uint8_t {
   kAsView,   // the layout of the caller's view
-  kBlocked,  // blocks of 16 channels (all channels of a pixel plane by plane where they are fewer); views are copied
-             // where they differ
+  kBlocked,  // blocks of 16 channels (all channels of a pixel plane by plane where they are fewer);
+             // views are copied where they differ
   kAny,      // what oneDNN likes best, likewise
 };
 
 struct ConvCandidate {
   std::string name;  // begins with "direct" or "winograd"
   bool winograd = false;
-  // dgrad as a forward convolution of dy with the filter turned by 180 degrees, its channels exchanged: its transformed
-  // filter can be prepared ahead, where oneDNN's backward Winograd transforms it at each call.
+  // dgrad as a forward convolution of dy with the filter turned by 180 degrees, its channels
+  // exchanged: its transformed filter can be prepared ahead, where oneDNN's backward Winograd
+  // transforms it at each call.
   bool rotated = false;
-  // dgrad to 16 channels, of which the first are kept: to 1 or 3 channels oneDNN has nothing but a plain loop.
+  // dgrad to 16 channels, of which the first are kept: to 1 or 3 channels oneDNN has nothing but a
+  // plain loop.
   bool padded = false;
   ConvFormat format = ConvFormat::kAsView;
 };

@@ -1,4 +1,5 @@
-// Convolution on a CUDA device: conv2d.cpp has checked the arguments. No build has it yet: conv2d_no_cudnn.cpp says so.
+// Convolution on a CUDA device: conv2d.cpp has checked the arguments. No build has it yet:
+// conv2d_no_cudnn.cpp says so.
 #pragma once
 
 #include "kernels/conv2d.h"

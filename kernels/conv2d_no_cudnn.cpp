@@ -10,7 +10,9 @@ namespace {
 
 }  // namespace
 
-void conv2d_forward_cuda(Exec&, View, View, const Filter&, ConvOptions, ConvEpilogue) { refuse("conv2d_forward"); }
+void conv2d_forward_cuda(Exec&, View, View, const Filter&, ConvOptions, ConvEpilogue) {
+  refuse("conv2d_forward");
+}
 
 void conv2d_dgrad_cuda(Exec&, View, View, const Filter&, ConvOptions) { refuse("conv2d_dgrad"); }
 

@@ -30,14 +30,15 @@ Bases bases_of(const Operands& operands, void* scratch) {
   return {operands.first, operands.second, operands.output, operands.bias, scratch};
 }
 
-// Prepares the filter where the form asks for it (or finds it prepared) and sets operands.second. Returns the part of
-// the scratch that is left to the product.
+// Prepares the filter where the form asks for it (or finds it prepared) and sets operands.second.
+// Returns the part of the scratch that is left to the product.
 void* with_filter(Exec& exec, const ConvPlan& plan, Operands& operands) {
   const Filter& filter = *operands.filter;
   FilterForm& form = *plan.form;
   operands.second = filter.w.data;
   if (form.as_stored()) return exec.scratch(plan.sequence.scratch_bytes());
-  const int64_t shared = std::max(form.scratch_bytes(), plan.sequence.scratch_bytes());  // one after the other
+  const int64_t shared =
+      std::max(form.scratch_bytes(), plan.sequence.scratch_bytes());  // one after the other
   if (!filter.prepared) {
     auto* scratch = static_cast<std::byte*>(exec.scratch(aligned64(form.bytes()) + shared));
     operands.second = scratch;
@@ -56,7 +57,8 @@ void* with_filter(Exec& exec, const ConvPlan& plan, Operands& operands) {
 }
 
 void run_plan(Exec& exec, ConvPlan& plan, Operands operands) {
-  void* scratch = plan.form ? with_filter(exec, plan, operands) : exec.scratch(plan.sequence.scratch_bytes());
+  void* scratch =
+      plan.form ? with_filter(exec, plan, operands) : exec.scratch(plan.sequence.scratch_bytes());
   plan.sequence.run(exec.onednn().stream(), bases_of(operands, scratch));
 }
 
@@ -72,10 +74,11 @@ std::vector<ConvPlan> build_candidates(Exec& exec, FilterForms& forms, const Con
   return plans;
 }
 
-// Times the plans on the caller's operands and an output of their own, with prepared filters: in an attack a filter is
-// prepared once for many steps. The only place that allocates; once per shape.
+// Times the plans on the caller's operands and an output of their own, with prepared filters: in an
+// attack a filter is prepared once for many steps. The only place that allocates; once per shape.
 std::vector<PlanCandidate> measure(Exec& exec, std::vector<ConvPlan>& plans, Operands operands) {
-  const AlignedMemory output = allocate_aligned(operands.output_bytes, "output for timing a convolution");
+  const AlignedMemory output =
+      allocate_aligned(operands.output_bytes, "output for timing a convolution");
   std::memset(output.get(), 0, static_cast<size_t>(operands.output_bytes));
   operands.output = output.get();
   PreparedFilter prepared;
@@ -97,14 +100,16 @@ ConvPlan take(std::vector<ConvPlan>& plans, const std::string& prefix) {
   return std::move(plans.front());
 }
 
-ConvPlan choose_plan(Exec& exec, FilterForms& forms, const ConvProblem& problem, const Operands& operands) {
+ConvPlan choose_plan(Exec& exec, FilterForms& forms, const ConvProblem& problem,
+                     const Operands& operands) {
   PlanCache& remembered = exec.plans();
   const std::string key = problem.text();
   if (problem.force_id == 0)
     if (const PlanEntry* entry = remembered.find(key))
       for (const ConvCandidate& candidate : conv_candidates(problem))
         if (candidate.name == entry->chosen)
-          if (auto plan = build_plan(exec.onednn(), forms, problem, candidate)) return std::move(*plan);
+          if (auto plan = build_plan(exec.onednn(), forms, problem, candidate))
+            return std::move(*plan);
 
   std::vector<ConvPlan> plans = build_candidates(exec, forms, problem);
   if (problem.force_id != 0) return take(plans, remembered.forced());
@@ -122,9 +127,11 @@ void compute(Exec& exec, ConvProblem problem, const Operands& operands) {
   const auto key = problem.key();
   const auto found = cache.plans.find(key);
   with_onednn("convolution", [&] {
-    ConvPlan& plan = found != cache.plans.end()
-                         ? found->second
-                         : cache.plans.emplace(key, choose_plan(exec, cache.forms, problem, operands)).first->second;
+    ConvPlan& plan =
+        found != cache.plans.end()
+            ? found->second
+            : cache.plans.emplace(key, choose_plan(exec, cache.forms, problem, operands))
+                  .first->second;
     run_plan(exec, plan, operands);
   });
 }
@@ -167,7 +174,8 @@ void conv2d_dgrad_onednn(Exec& exec, View dx, View dy, const Filter& filter, Con
           {.first = dy.data, .output = dx.data, .filter = &filter, .output_bytes = dx.bytes()});
 }
 
-void conv2d_wgrad_onednn(Exec& exec, View dw, View x, View dy, ConvOptions options, bool accumulate) {
+void conv2d_wgrad_onednn(Exec& exec, View dw, View x, View dy, ConvOptions options,
+                         bool accumulate) {
   const ConvProblem problem{.direction = ConvDirection::kWgrad,
                             .dtype = x.dtype,
                             .result_dtype = dw.dtype,

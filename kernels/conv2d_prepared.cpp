@@ -8,19 +8,22 @@ namespace {
 
 using dnnl::memory;
 
-// (O, kH, kW, I) as oneDNN's (O, I, kH, kW), or as (I, O, kH, kW) where input and output channels change places.
+// (O, kH, kW, I) as oneDNN's (O, I, kH, kW), or as (I, O, kH, kW) where input and output channels
+// change places.
 memory::desc stored_filter(const FilterForm::Source& source) {
   const auto& [outputs, height, width, ignored] = source.filter;
   const memory::data_type type = onednn_type(source.dtype);
-  if (source.rotated) return {{source.inputs, outputs, height, width}, type, memory::format_tag::ihwo};
+  if (source.rotated)
+    return {{source.inputs, outputs, height, width}, type, memory::format_tag::ihwo};
   return {{outputs, source.inputs, height, width}, type, memory::format_tag::ohwi};
 }
 
 // The order in which F(4x4, 3x3) wants its filters; inputs 0 where the target is anything else.
 WinogradOrder winograd_order(const FilterForm::Source& source, const memory::desc& target) {
   const auto& wino = target.data.format_desc.wino_desc;
-  const bool ours = target.data.format_kind == dnnl_format_kind_wino && wino.wino_format == dnnl_wino_wei_OBaaIBOIio &&
-                    wino.r == 3 && wino.alpha == 6 && wino.ic_block == 16 && wino.oc_block == 16 &&
+  const bool ours = target.data.format_kind == dnnl_format_kind_wino &&
+                    wino.wino_format == dnnl_wino_wei_OBaaIBOIio && wino.r == 3 &&
+                    wino.alpha == 6 && wino.ic_block == 16 && wino.oc_block == 16 &&
                     source.dtype == Dtype::kFloat32 && source.inputs == source.filter.c;
   if (!ours) return {};
   return {wino.ic, wino.oc, wino.ic2_block, wino.oc2_block};
@@ -40,7 +43,8 @@ FilterForm::FilterForm(OneDnn& library, const Source& source, const memory::desc
   try {
     sequence_.add_reorder(from, to);
   } catch (const dnnl::error&) {  // the Winograd transform reads plain filters only
-    const memory plain = sequence_.scratch({stored.dims(), stored.data_type(), memory::format_tag::oihw});
+    const memory plain =
+        sequence_.scratch({stored.dims(), stored.data_type(), memory::format_tag::oihw});
     sequence_.add_reorder(from, plain);
     sequence_.add_reorder(plain, to);
   }
@@ -48,7 +52,8 @@ FilterForm::FilterForm(OneDnn& library, const Source& source, const memory::desc
 
 void FilterForm::prepare(OneDnn& library, int threads, void* prepared, void* w, void* scratch) {
   if (is_winograd()) {
-    winograd_filter(static_cast<float*>(prepared), static_cast<const float*>(w), source_.rotated, winograd_, threads);
+    winograd_filter(static_cast<float*>(prepared), static_cast<const float*>(w), source_.rotated,
+                    winograd_, threads);
     return;
   }
   Bases bases = {};
@@ -71,7 +76,8 @@ void FilterForm::rearrange(int threads, void* to, const void* w) const {
     const int64_t first = row / positions * positions;
     const int64_t turned = source_.rotated ? first + positions - 1 - row % positions : row;
     std::byte* out = static_cast<std::byte*>(to) + static_cast<size_t>(turned) * out_bytes;
-    std::memcpy(out, static_cast<const std::byte*>(w) + static_cast<size_t>(row) * in_bytes, in_bytes);
+    std::memcpy(out, static_cast<const std::byte*>(w) + static_cast<size_t>(row) * in_bytes,
+                in_bytes);
     std::memset(out + in_bytes, 0, out_bytes - in_bytes);
   }
 }

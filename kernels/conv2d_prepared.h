@@ -1,5 +1,6 @@
-// What oneDNN wants of a filter before it can multiply with it (another order of its elements, turned, padded,
-// Winograd-transformed), and the copies of a filter kept in those forms, one per form, for one version of its values.
+// What oneDNN wants of a filter before it can multiply with it (another order of its elements,
+// turned, padded, Winograd-transformed), and the copies of a filter kept in those forms, one per
+// form, for one version of its values.
 #pragma once
 
 #include <vector>

@@ -1,6 +1,6 @@
-// Convolution by its definition: a template on the scalar that accumulates in the scalar. The specification that
-// every other implementation is tested against, and what float64 networks run on. Nothing here is fast: each output
-// is one sum, and threads share out outputs.
+// Convolution by its definition: a template on the scalar that accumulates in the scalar. The
+// specification that every other implementation is tested against, and what float64 networks run
+// on. Nothing here is fast: each output is one sum, and threads share out outputs.
 #pragma once
 
 #include "kernels/conv2d.h"
@@ -8,7 +8,8 @@
 
 namespace ringfort {
 
-// The filter positions that meet an input row (or column) when the output one is `out`: in = out * stride - pad + k.
+// The filter positions that meet an input row (or column) when the output one is `out`: in = out *
+// stride - pad + k.
 struct Window {
   int64_t begin, end;  // of k
 };
@@ -18,7 +19,8 @@ inline Window window(int64_t out, int64_t size, int64_t kernel, ConvOptions opti
 }
 
 template <class S>
-void conv2d_forward_reference(Exec& exec, View y, View x, View w, ConvOptions options, ConvEpilogue epilogue) {
+void conv2d_forward_reference(Exec& exec, View y, View x, View w, ConvOptions options,
+                              ConvEpilogue epilogue) {
   const S* bias = epilogue.bias ? epilogue.bias->as<S>() : nullptr;
   const auto [outputs, kernel_h, kernel_w, inputs] = w.shape;
 #pragma omp parallel for collapse(2) num_threads(exec.threads())
@@ -35,14 +37,16 @@ void conv2d_forward_reference(Exec& exec, View y, View x, View w, ConvOptions op
           for (int64_t kw = columns.begin; kw < columns.end; ++kw) {
             const S* weight = w.as<S>() + ((o * kernel_h + kh) * kernel_w + kw) * inputs;
             const int64_t in_pixel = (top + kh) * x.shape.w + left + kw;
-            for (int64_t i = 0; i < inputs; ++i) sum += x.as<S>()[element_offset(x, n, in_pixel, i)] * weight[i];
+            for (int64_t i = 0; i < inputs; ++i)
+              sum += x.as<S>()[element_offset(x, n, in_pixel, i)] * weight[i];
           }
         out = epilogue.relu && !(sum > S(0)) ? S(0) : sum;
       }
     }
 }
 
-// Each input pixel gathers from the outputs it took part in: those with out * stride - pad + k = in.
+// Each input pixel gathers from the outputs it took part in: those with out * stride - pad + k =
+// in.
 template <class S>
 void conv2d_dgrad_reference(Exec& exec, View dx, View dy, View w, ConvOptions options) {
   const auto [outputs, kernel_h, kernel_w, inputs] = w.shape;
@@ -52,14 +56,17 @@ void conv2d_dgrad_reference(Exec& exec, View dx, View dy, View w, ConvOptions op
       for (int64_t i = 0; i < inputs; ++i) dx.as<S>()[element_offset(dx, n, pixel, i)] = S(0);
       for (int64_t kh = 0; kh < kernel_h; ++kh)
         for (int64_t kw = 0; kw < kernel_w; ++kw) {
-          const int64_t down = pixel / dx.shape.w + options.pad - kh, across = pixel % dx.shape.w + options.pad - kw;
-          if (down < 0 || across < 0 || down % options.stride != 0 || across % options.stride != 0) continue;
+          const int64_t down = pixel / dx.shape.w + options.pad - kh,
+                        across = pixel % dx.shape.w + options.pad - kw;
+          if (down < 0 || across < 0 || down % options.stride != 0 || across % options.stride != 0)
+            continue;
           const int64_t row = down / options.stride, column = across / options.stride;
           if (row >= dy.shape.h || column >= dy.shape.w) continue;
           for (int64_t o = 0; o < outputs; ++o) {
             const S out = dy.as<S>()[element_offset(dy, n, row * dy.shape.w + column, o)];
             const S* weight = w.as<S>() + ((o * kernel_h + kh) * kernel_w + kw) * inputs;
-            for (int64_t i = 0; i < inputs; ++i) dx.as<S>()[element_offset(dx, n, pixel, i)] += out * weight[i];
+            for (int64_t i = 0; i < inputs; ++i)
+              dx.as<S>()[element_offset(dx, n, pixel, i)] += out * weight[i];
           }
         }
     }

@@ -1,6 +1,6 @@
 // exp and log for the loops over elements, where calls into the C library would keep a loop from
-// vectorising: in float32 polynomials without branches, on every other scalar the library's own. Not
-// for general use: each states its range.
+// vectorising: in float32 polynomials without branches, on every other scalar the library's own.
+// Not for general use: each states its range.
 #pragma once
 
 #include <cmath>

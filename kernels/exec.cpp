@@ -7,8 +7,10 @@
 
 namespace ringfort {
 
-Exec::Exec(Device device, int threads, const std::string& plan_file) : device_(device), threads_(threads) {
-  require(device.kind == DeviceKind::kCpu, "this build of Ringfort has no CUDA backend; use --device cpu");
+Exec::Exec(Device device, int threads, const std::string& plan_file)
+    : device_(device), threads_(threads) {
+  require(device.kind == DeviceKind::kCpu,
+          "this build of Ringfort has no CUDA backend; use --device cpu");
   require(threads >= 0, "threads: {} asked for; give 1 or more, or 0 for all cores", threads);
   if (threads_ == 0) threads_ = omp_get_num_procs();
   omp_set_num_threads(threads_);

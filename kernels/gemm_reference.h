@@ -1,5 +1,6 @@
-// Matrix product by its definition: a template on the scalar that accumulates in the scalar. The specification that
-// every other implementation is tested against, and what float64 networks run on.
+// Matrix product by its definition: a template on the scalar that accumulates in the scalar. The
+// specification that every other implementation is tested against, and what float64 networks run
+// on.
 #pragma once
 
 #include "kernels/gemm.h"

@@ -29,24 +29,20 @@ struct CrossEntropyRow {
     const S* z = logits + n * classes;
     S* const dz = dlogits == nullptr ? nullptr : dlogits + n * classes;
     const auto logit = [z](int64_t k) { return z[k]; };
-    const S largest = row.template max<S>(classes, logit);
+    const int64_t best = row.template argmax<S>(classes, logit);
+    const S largest = z[best];
     const int32_t label = labels[n];
     S total;
     if (dz == nullptr) {
-      total = row.template sum<S>(classes,
-                                  [=](int64_t k) { return exp_below_zero(z[k] - largest); });
+      total =
+          row.template sum<S>(classes, [=](int64_t k) { return exp_below_zero(z[k] - largest); });
     } else {
       total = row.template sum<S>(
           classes, [=](int64_t k) { return dz[k] = exp_below_zero(z[k] - largest); });
       const S scale = weight / total, at_label = weight;
-      row.each(classes, [=](int64_t k) {
-        dz[k] = scale * dz[k] - (k == label ? at_label : S(0));
-      });
+      row.each(classes, [=](int64_t k) { dz[k] = scale * dz[k] - (k == label ? at_label : S(0)); });
     }
-    if (prediction != nullptr) {
-      const int64_t best = row.template argmax<S>(classes, logit);
-      if (row.first()) prediction[n] = static_cast<int32_t>(best);
-    }
+    if (row.first() && prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
     if (row.first()) loss[n] = log(total) + (largest - z[label]);
   }
 };

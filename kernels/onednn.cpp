@@ -66,9 +66,12 @@ dnnl::memory Sequence::scratch(const dnnl::memory::desc& desc) {
 }
 
 dnnl::memory Sequence::alias(const dnnl::memory& scratch_memory, const dnnl::memory::desc& desc) {
-  const auto of_original = [&](const Binding& binding) { return binding.memory.get() == scratch_memory.get(); };
+  const auto of_original = [&](const Binding& binding) {
+    return binding.memory.get() == scratch_memory.get();
+  };
   const auto original = std::find_if(bindings_.begin(), bindings_.end(), of_original);
-  const Binding binding{dnnl::memory(desc, engine_, DNNL_MEMORY_NONE), original->base, original->offset};
+  const Binding binding{dnnl::memory(desc, engine_, DNNL_MEMORY_NONE), original->base,
+                        original->offset};
   bindings_.push_back(binding);
   return binding.memory;
 }

@@ -1,6 +1,7 @@
-// OneDnn: engine and stream of oneDNN, the library behind convolutions and matrix products on a CPU, and a place
-// where the files that use it keep their primitives. Sequence: a few primitives run one after another on memory that
-// is named when they run, so that everything is created once per shape and nothing is allocated afterwards.
+// OneDnn: engine and stream of oneDNN, the library behind convolutions and matrix products on a
+// CPU, and a place where the files that use it keep their primitives. Sequence: a few primitives
+// run one after another on memory that is named when they run, so that everything is created once
+// per shape and nothing is allocated afterwards.
 #pragma once
 
 #include <array>
@@ -16,8 +17,9 @@
 
 namespace ringfort {
 
-bool cpu_has_bfloat16();       // multiplies bfloat16 in hardware (AVX512_BF16 or AMX); elsewhere oneDNN emulates it
-std::string cpu_name();        // "AMD EPYC 9R14"
+bool cpu_has_bfloat16();  // multiplies bfloat16 in hardware (AVX512_BF16 or AMX); elsewhere oneDNN
+                          // emulates it
+std::string cpu_name();   // "AMD EPYC 9R14"
 std::string onednn_version();  // "oneDNN 2.6.3"
 
 class OneDnn {
@@ -27,7 +29,8 @@ class OneDnn {
   const dnnl::engine& engine() const { return engine_; }
   dnnl::stream& stream() { return stream_; }
 
-  // The one object of type T that lives as long as this library handle: a file's cache of primitives.
+  // The one object of type T that lives as long as this library handle: a file's cache of
+  // primitives.
   template <class T>
   T& cache() {
     std::shared_ptr<void>& slot = caches_[typeid(T)];

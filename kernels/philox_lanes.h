@@ -23,8 +23,9 @@ inline void multiply_low(PhiloxLanes& product, const PhiloxLanes& words, uint64_
 #ifdef __AVX512F__
   // One instruction, which g++ 12 does not find in the line below: it takes a 64-bit product there,
   // several times slower.
+  const __m512i factors = _mm512_set1_epi64(static_cast<int64_t>(factor));
   product = reinterpret_cast<PhiloxLanes>(
-      _mm512_mul_epu32(reinterpret_cast<__m512i>(words), _mm512_set1_epi64(static_cast<long long>(factor))));
+      _mm512_maskz_mul_epu32(0xFF, reinterpret_cast<__m512i>(words), factors));
 #else
   product = (words & 0xFFFFFFFFu) * factor;
 #endif
@@ -37,7 +38,8 @@ inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_
   const Philox4 start = key.counter(sample, first_block);
   PhiloxLanes c0[kGroups], c1[kGroups], c2[kGroups], c3[kGroups];
   for (int g = 0; g < kGroups; ++g) {
-    c0[g] = PhiloxLanes{0, 1, 2, 3, 4, 5, 6, 7} + (uint64_t{start.word[0]} + 8u * static_cast<unsigned>(g));
+    c0[g] = PhiloxLanes{0, 1, 2, 3, 4, 5, 6, 7} +
+            (uint64_t{start.word[0]} + 8u * static_cast<unsigned>(g));
     c1[g] = PhiloxLanes{} + start.word[1];
     c2[g] = PhiloxLanes{} + start.word[2];
     c3[g] = PhiloxLanes{} + start.word[3];
@@ -77,8 +79,8 @@ inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_
 
 #endif
 
-// uniform[i] = uniform01 of element first + i of the sample, i in [0, n) rounded up to a multiple of
-// 4 kPhiloxBlocks. REQUIRES: first % 4 == 0.
+// uniform[i] = uniform01 of element first + i of the sample, i in [0, n) rounded up to a multiple
+// of 4 kPhiloxBlocks. REQUIRES: first % 4 == 0.
 template <class S>
 void uniform_run(const RandomKey& key, uint64_t sample, int64_t first, int64_t n, S* uniform) {
   for (int64_t i = 0; i < n; i += 4 * kPhiloxBlocks) {
@@ -86,8 +88,7 @@ void uniform_run(const RandomKey& key, uint64_t sample, int64_t first, int64_t n
     philox_blocks(key, sample, static_cast<uint32_t>((first + i) / 4), words);
 #pragma omp simd
     for (int b = 0; b < kPhiloxBlocks; ++b)
-      for (int k = 0; k < 4; ++k)
-        uniform[i + 4 * b + k] = static_cast<S>(uniform01(words[k][b]));
+      for (int k = 0; k < 4; ++k) uniform[i + 4 * b + k] = static_cast<S>(uniform01(words[k][b]));
   }
 }
 

@@ -23,7 +23,10 @@ json to_json(const PlanEntry& entry) {
   json candidates = json::array();
   for (const PlanCandidate& candidate : entry.candidates)
     candidates.push_back({{"name", candidate.name}, {"microseconds", candidate.microseconds}});
-  return {{"key", entry.key}, {"chosen", entry.chosen}, {"gflop", entry.gflop}, {"candidates", candidates}};
+  return {{"key", entry.key},
+          {"chosen", entry.chosen},
+          {"gflop", entry.gflop},
+          {"candidates", candidates}};
 }
 
 // Errors: json::exception if a field is missing or of another type.
@@ -37,7 +40,8 @@ PlanEntry entry_from(const json& value) {
 double microseconds_of(const std::function<void()>& function) {
   const auto start = std::chrono::steady_clock::now();
   function();
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start).count();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - start)
+      .count();
 }
 
 }  // namespace
@@ -100,8 +104,10 @@ std::map<std::string, PlanEntry> PlanCache::read_file() {
   if (!stream) return {};
   try {
     const json document = json::parse(stream);
-    if (document.at("format") != kFormat || document.at("library") != library_ || document.at("cpu") != cpu_) {
-      warn(fmt::format("the plan file {} was measured with another library or CPU; measuring anew", file_));
+    if (document.at("format") != kFormat || document.at("library") != library_ ||
+        document.at("cpu") != cpu_) {
+      warn(fmt::format("the plan file {} was measured with another library or CPU; measuring anew",
+                       file_));
       return {};
     }
     std::map<std::string, PlanEntry> plans;
@@ -120,7 +126,8 @@ bool PlanCache::write_file(const std::string& text) const {
   std::error_code error;
   const std::filesystem::path folder = std::filesystem::path(file_).parent_path();
   if (!folder.empty()) std::filesystem::create_directories(folder, error);
-  const std::string temporary = fmt::format("{}.{}.tmp", file_, getpid());
+  // Also unlike that of another cache in this process: ranks can be threads.
+  const std::string temporary = fmt::format("{}.{}.{}.tmp", file_, getpid(), fmt::ptr(this));
   std::ofstream stream(temporary, std::ios::trunc);
   stream << text;
   stream.close();
@@ -141,7 +148,8 @@ std::vector<double> time_in_turns(const std::vector<std::function<void()>>& func
   for (const auto& function : functions) function();  // allocates, prepares filters, warms caches
   std::vector<double> best(functions.size(), std::numeric_limits<double>::infinity());
   double total = 0;
-  for (int round = 0; round < kMaximumRounds && (round < kMinimumRounds || total < kEnough); ++round) {
+  for (int round = 0; round < kMaximumRounds && (round < kMinimumRounds || total < kEnough);
+       ++round) {
     const double fastest = best.empty() ? 0 : *std::min_element(best.begin(), best.end());
     double shortest = kEnough;
     for (size_t i = 0; i < functions.size(); ++i) {

@@ -49,15 +49,23 @@ class CpuRow {
   // lowest index with the largest value(i): how ties between logits are decided everywhere; n >= 1
   template <class S, class Value>
   HD int64_t argmax(int64_t n, const Value& value) const {
-    const S largest = max<S>(n, value);
-    alignas(64) int32_t lanes[kLanes];
-    for (int32_t& lane : lanes) lane = static_cast<int32_t>(n);
+    alignas(64) S largest[kLanes];
+    alignas(64) int32_t index[kLanes];
+    for (int l = 0; l < kLanes; ++l) {
+      largest[l] = value(0);
+      index[l] = 0;
+    }
     each_lane(0, n, [&](int64_t i, int64_t l) {
-      const auto here = static_cast<int32_t>(i);
-      lanes[l] = value(i) == largest && here < lanes[l] ? here : lanes[l];
+      const S here = value(i);
+      const bool larger = largest[l] < here;
+      largest[l] = larger ? here : largest[l];
+      index[l] = larger ? static_cast<int32_t>(i) : index[l];
     });
-    const int32_t best = combine(lanes, [](int32_t a, int32_t b) { return minimum(a, b); });
-    return best < n ? best : 0;  // all are NaN
+    const S best = combine(largest, [](S a, S b) { return maximum<S>(a, b); });
+    for (int l = 0; l < kLanes; ++l)
+      index[l] = largest[l] == best ? index[l] : static_cast<int32_t>(n);
+    const int32_t lowest = combine(index, [](int32_t a, int32_t b) { return minimum(a, b); });
+    return lowest < n ? lowest : 0;  // none: all are NaN
   }
   // true for exactly one of the threads that share the row
   HD bool first() const { return true; }
@@ -73,14 +81,22 @@ class CpuRow {
 #pragma omp simd
       for (int64_t l = 0; l < kLanes; ++l) body(i + l, l);
     }
-    for (; i < end; ++i) body(i, i - first - (i - first) / kLanes * kLanes);
+    if (i == end) return;
+    const int rest = static_cast<int>(end - i);
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l)
+      if (l < rest) body(i + l, l);
   }
   // All lanes into one, in a fixed order.
-  template <class S, class Join>
-  HD static S combine(S (&lanes)[kLanes], const Join& join) {
-    for (int half = kLanes / 2; half > 0; half /= 2)
-      for (int l = 0; l < half; ++l) lanes[l] = join(lanes[l], lanes[l + half]);
-    return lanes[0];
+  template <int kHalf = kLanes / 2, class S, class Join>
+  HD static S combine(const S* lanes, const Join& join) {
+    if constexpr (kHalf == 0) {
+      return lanes[0];
+    } else {
+      S folded[kHalf];
+      for (int l = 0; l < kHalf; ++l) folded[l] = join(lanes[l], lanes[l + kHalf]);
+      return combine<kHalf / 2>(folded, join);
+    }
   }
 };
 

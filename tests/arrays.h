@@ -1,8 +1,10 @@
-// Arrays for tests of products: values in double and channels-last order, laid out in memory as any dtype and layout.
+// Arrays for tests of products: values in double and channels-last order, laid out in memory as any
+// dtype and layout.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <cstdlib>
 #include <vector>
 
 #include "kernels/aligned.h"
@@ -40,7 +42,8 @@ inline Values absolute(Values values) {
   return values;
 }
 
-// A 64-byte aligned buffer that ends where its view ends: with a sanitizer, one element too far is seen.
+// A 64-byte aligned buffer that ends where its view ends: with a sanitizer, one element too far is
+// seen.
 class Array {
  public:
   Array(const Shape& shape, Dtype dtype, Layout layout, const Values& values)
@@ -79,7 +82,8 @@ class Array {
   void store(int64_t offset, double value) {
     if (view_.dtype == Dtype::kFloat64) view_.as<double>()[offset] = value;
     if (view_.dtype == Dtype::kFloat32) view_.as<float>()[offset] = static_cast<float>(value);
-    if (view_.dtype == Dtype::kBFloat16) view_.as<BFloat16>()[offset] = to_bfloat16(static_cast<float>(value));
+    if (view_.dtype == Dtype::kBFloat16)
+      view_.as<BFloat16>()[offset] = to_bfloat16(static_cast<float>(value));
   }
   double load(int64_t offset) const {
     if (view_.dtype == Dtype::kFloat64) return view_.as<double>()[offset];
@@ -91,29 +95,29 @@ class Array {
   View view_;
 };
 
-// What a product may differ from the exact one, element by element.
-// A sum of `terms` products in float32 differs by about sqrt(terms) units of roundoff (2^-24) of the sum of absolute
-// products `magnitude` (Higham and Mary 2019: the probabilistic bound; the certain one has `terms` instead); 2 more for
-// the products and the epilogue. Storing a bfloat16 result rounds it once more, by 2^-8 of its value.
-// `factor` widens the first part: 1, and 10 for Winograd F(4,3), whose transforms mix up to 36 inputs with
-// coefficients up to 8 (measured: 4 to 6 times the error of a direct sum).
-inline double tolerance(double exact, double magnitude, int64_t terms, Dtype result, double factor = 1) {
-  const double summed = factor * (std::sqrt(static_cast<double>(terms)) + 2) * 0x1p-24 * magnitude;
+// What a product may differ from the exact one, element by element. A sum of `terms` products in
+// float32 differs by about sqrt(terms) units of roundoff (2^-24) of the sum of absolute products
+// `magnitude` (Higham and Mary 2019: the probabilistic bound; the certain one has `terms` instead);
+// 2 more for the products and the epilogue. Storing a bfloat16 result rounds it once more, by 2^-8
+// of its value.
+inline double tolerance(double exact, double magnitude, int64_t terms, Dtype result) {
+  const double summed = (std::sqrt(static_cast<double>(terms)) + 2) * 0x1p-24 * magnitude;
   return summed + (result == Dtype::kBFloat16 ? 0x1p-8 * (std::abs(exact) + summed) : 0);
 }
 
-// The largest |actual - exact| / tolerance. Winograd's errors come from a whole tile: it is held against the largest
-// magnitude instead of the element's own.
-inline double worst_ratio(const Values& actual, const Values& exact, const Values& magnitude, int64_t terms,
-                          Dtype result, bool winograd = false) {
-  double largest = 0, worst = 0;
-  for (const double value : magnitude) largest = std::max(largest, value);
+// The largest |actual - exact| / tolerance. Winograd's errors come from a whole tile and are up to
+// 7 times those of a direct sum (measured, 32 and 128 channels): each element is held against the
+// largest magnitude instead of its own, which leaves them at 0.03 to 0.3 of the tolerance.
+inline double worst_ratio(const Values& actual, const Values& exact, const Values& magnitude,
+                          int64_t terms, Dtype result, bool winograd = false) {
+  const double largest = *std::max_element(magnitude.begin(), magnitude.end());
+  double worst = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
-    const double allowed =
-        tolerance(exact[i], winograd ? largest : magnitude[i], terms, result, winograd ? 10 : 1);
     const double error = std::abs(actual[i] - exact[i]);
-    if (!(error <= allowed)) worst = std::max(worst, allowed > 0 ? error / allowed : INFINITY);
-    else if (error > 0) worst = std::max(worst, error / allowed);
+    if (error == 0) continue;
+    const double ratio =
+        error / tolerance(exact[i], winograd ? largest : magnitude[i], terms, result);
+    worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);
   }
   return worst;
 }

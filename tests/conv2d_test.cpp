@@ -1,47 +1,18 @@
-// Convolutions: the float64 reference against its own definition (adjointness, central differences), and every
-// implementation that oneDNN offers for a shape against the float64 reference.
+// Convolutions: every implementation that oneDNN offers for a shape against the float64 reference,
+// prepared filters, and what is refused.
 #include <catch2/catch.hpp>
 
 #include "kernels/conv2d.h"
 #include "kernels/conv2d_onednn.h"
 #include "kernels/conv2d_reference.h"
 #include "kernels/plans.h"
-#include "tests/arrays.h"
+#include "tests/conv_cases.h"
 
 namespace ringfort {
 namespace {
 
-struct ConvCase {
-  int64_t samples, height, width, inputs, outputs, kernel;
-  int stride, pad;
-
-  Shape x() const { return {samples, height, width, inputs}; }
-  Shape filter() const { return {outputs, kernel, kernel, inputs}; }
-  Shape y() const { return conv2d_shape(x(), filter(), options()); }
-  ConvOptions options() const { return {stride, pad}; }
-};
-
-const ConvCase kCases[] = {
-    {3, 9, 7, 1, 16, 3, 1, 1},    // first layer, one channel
-    {1, 12, 12, 3, 32, 3, 1, 1},  // first layer, RGB
-    {3, 8, 8, 3, 16, 3, 2, 1},   {1, 5, 6, 4, 10, 3, 1, 0},   {3, 7, 7, 4, 4, 3, 2, 1},
-    {1, 6, 6, 3, 4, 1, 1, 0},    {3, 8, 8, 16, 32, 3, 1, 1},  {1, 13, 11, 32, 16, 3, 1, 1},
-    {1, 10, 9, 16, 16, 3, 1, 0}, {3, 9, 9, 32, 32, 3, 2, 1},  {3, 8, 8, 48, 16, 1, 1, 0},
-    {1, 8, 8, 32, 16, 1, 2, 0},  {1, 7, 7, 48, 10, 3, 1, 1},  {1, 6, 6, 5, 16, 3, 1, 1},
-    {1, 9, 9, 16, 16, 5, 1, 2},
-};
-
-std::string name_of(const ConvCase& c) {
-  return fmt::format("{} * {} stride {} pad {}", to_string(c.x()), to_string(c.filter()), c.stride, c.pad);
-}
-
-std::vector<Layout> layouts_for(int64_t channels) {
-  if (channels % 16 != 0) return {Layout::kChannelsLast};
-  return {Layout::kChannelsLast, Layout::kBlocked16};
-}
-
-// Runs `product` as measured, then forced to each candidate that was offered, and checks each result.
-// product(): computes and returns the result. check(result, candidate name).
+// Runs `product` as measured, then forced to each candidate that was offered, and checks each
+// result. product(): computes and returns the result. check(result, candidate name).
 template <class Product, class Check>
 void with_all_candidates(Exec& exec, Product product, Check check) {
   const size_t before = exec.plans().entries().size();
@@ -60,13 +31,15 @@ void with_all_candidates(Exec& exec, Product product, Check check) {
 
 bool is_winograd(const std::string& name) { return name.starts_with("winograd"); }
 
-void check_forward(const ConvCase& c, Dtype dtype, Layout x_layout, Layout y_layout, bool with_bias, bool accumulate,
-                   bool relu) {
+void check_forward(const ConvCase& c, Dtype dtype, Layout x_layout, Layout y_layout, bool with_bias,
+                   bool accumulate, bool relu) {
   Exec exec({}, 2);
-  const Values x = rounded(some_values(c.x().count(), 1), dtype), w = rounded(some_values(c.filter().count(), 2), dtype);
+  const Values x = rounded(some_values(c.x().count(), 1), dtype),
+               w = rounded(some_values(c.filter().count(), 2), dtype);
   const Values before = rounded(some_values(c.y().count(), 3), dtype);
   const Values bias = rounded(some_values(c.outputs, 4), Dtype::kFloat32);
-  const auto reference = [&](const Values& xs, const Values& ws, const Values& ys, const Values& bs, bool rectify) {
+  const auto reference = [&](const Values& xs, const Values& ws, const Values& ys, const Values& bs,
+                             bool rectify) {
     const Array x64(c.x(), Dtype::kFloat64, Layout::kChannelsLast, xs);
     const Array w64(c.filter(), Dtype::kFloat64, Layout::kChannelsLast, ws);
     const Array y64(c.y(), Dtype::kFloat64, Layout::kChannelsLast, ys);
@@ -76,9 +49,11 @@ void check_forward(const ConvCase& c, Dtype dtype, Layout x_layout, Layout y_lay
     return y64.values();
   };
   const Values exact = reference(x, w, before, bias, relu);
-  const Values magnitude = reference(absolute(x), absolute(w), absolute(before), absolute(bias), false);
+  const Values magnitude =
+      reference(absolute(x), absolute(w), absolute(before), absolute(bias), false);
 
-  const Array x_array(c.x(), dtype, x_layout, x), w_array(c.filter(), dtype, Layout::kChannelsLast, w);
+  const Array x_array(c.x(), dtype, x_layout, x),
+      w_array(c.filter(), dtype, Layout::kChannelsLast, w);
   const Array b_array(vector_shape(c.outputs), Dtype::kFloat32, Layout::kChannelsLast, bias);
   const ConvEpilogue epilogue{with_bias ? &b_array.view() : nullptr, accumulate, relu};
   with_all_candidates(
@@ -89,13 +64,15 @@ void check_forward(const ConvCase& c, Dtype dtype, Layout x_layout, Layout y_lay
         return y.values();
       },
       [&](const Values& y, const std::string& name) {
-        CHECK(worst_ratio(y, exact, magnitude, c.filter().per_sample(), dtype, is_winograd(name)) <= 1);
+        CHECK(worst_ratio(y, exact, magnitude, c.filter().per_sample(), dtype, is_winograd(name)) <=
+              1);
       });
 }
 
 void check_dgrad(const ConvCase& c, Dtype dtype, Dtype result, Layout x_layout, Layout y_layout) {
   Exec exec({}, 2);
-  const Values dy = rounded(some_values(c.y().count(), 1), dtype), w = rounded(some_values(c.filter().count(), 2), dtype);
+  const Values dy = rounded(some_values(c.y().count(), 1), dtype),
+               w = rounded(some_values(c.filter().count(), 2), dtype);
   const auto reference = [&](const Values& dys, const Values& ws) {
     const Array dy64(c.y(), Dtype::kFloat64, Layout::kChannelsLast, dys);
     const Array w64(c.filter(), Dtype::kFloat64, Layout::kChannelsLast, ws);
@@ -104,7 +81,8 @@ void check_dgrad(const ConvCase& c, Dtype dtype, Dtype result, Layout x_layout, 
     return dx64.values();
   };
   const Values exact = reference(dy, w), magnitude = reference(absolute(dy), absolute(w));
-  const Array dy_array(c.y(), dtype, y_layout, dy), w_array(c.filter(), dtype, Layout::kChannelsLast, w);
+  const Array dy_array(c.y(), dtype, y_layout, dy),
+      w_array(c.filter(), dtype, Layout::kChannelsLast, w);
   const auto run = [&](auto function) {
     const Array dx(c.x(), result, x_layout, some_values(c.x().count(), 9));  // must be overwritten
     function(exec, dx, dy_array, {w_array}, c.options());
@@ -114,13 +92,15 @@ void check_dgrad(const ConvCase& c, Dtype dtype, Dtype result, Layout x_layout, 
     const int64_t terms = c.outputs * c.kernel * c.kernel;
     CHECK(worst_ratio(dx, exact, magnitude, terms, result, is_winograd(name)) <= 1);
   };
-  with_all_candidates(exec, [&] { return run(conv2d_dgrad_onednn); }, check);
+  with_all_candidates(
+      exec, [&] { return run(conv2d_dgrad_onednn); }, check);
   check(run(conv2d_dgrad), "");  // to few channels this is another one
 }
 
 void check_wgrad(const ConvCase& c, Dtype dtype, Layout x_layout, Layout y_layout, float beta) {
   Exec exec({}, 2);
-  const Values x = rounded(some_values(c.x().count(), 1), dtype), dy = rounded(some_values(c.y().count(), 2), dtype);
+  const Values x = rounded(some_values(c.x().count(), 1), dtype),
+               dy = rounded(some_values(c.y().count(), 2), dtype);
   const Values before = rounded(some_values(c.filter().count(), 3), Dtype::kFloat32);
   const auto reference = [&](const Values& xs, const Values& dys, const Values& dws) {
     const Array x64(c.x(), Dtype::kFloat64, Layout::kChannelsLast, xs);
@@ -140,14 +120,9 @@ void check_wgrad(const ConvCase& c, Dtype dtype, Layout x_layout, Layout y_layou
         return dw.values();
       },
       [&](const Values& dw, const std::string& name) {
-        CHECK(worst_ratio(dw, exact, magnitude, c.y().pixels(), Dtype::kFloat32, is_winograd(name)) <= 1);
+        CHECK(worst_ratio(dw, exact, magnitude, c.y().pixels(), Dtype::kFloat32,
+                          is_winograd(name)) <= 1);
       });
-}
-
-double dot(const Values& a, const Values& b) {
-  double sum = 0;
-  for (size_t i = 0; i < a.size(); ++i) sum += a[i] * b[i];
-  return sum;
 }
 
 }  // namespace
@@ -195,11 +170,13 @@ TEST_CASE("conv2d: the fast implementations are offered where they matter", "[co
     const ConvOptions options{1, 1};
     const Shape y = conv2d_shape(x, filter, options);
     const Layout x_layout = x.c % 16 == 0 ? Layout::kBlocked16 : Layout::kChannelsLast;
-    const Array x_array(x, dtype, x_layout), y_array(y, dtype, Layout::kBlocked16), w_array(filter, dtype);
+    const Array x_array(x, dtype, x_layout), y_array(y, dtype, Layout::kBlocked16),
+        w_array(filter, dtype);
     if (dgrad)
       conv2d_dgrad_onednn(exec, x_array, y_array, {w_array}, options);
     else
-      conv2d_forward(exec, y_array, x_array, {w_array}, options, {.accumulate = true, .relu = true});
+      conv2d_forward(exec, y_array, x_array, {w_array}, options,
+                     {.accumulate = true, .relu = true});
     std::string names;
     for (const PlanEntry& entry : exec.plans().entries())
       for (const PlanCandidate& candidate : entry.candidates) names += candidate.name + " ";
@@ -207,7 +184,8 @@ TEST_CASE("conv2d: the fast implementations are offered where they matter", "[co
   };
   using Catch::Contains;
   SECTION("Winograd with an epilogue") {
-    CHECK_THAT(offered(Dtype::kFloat32, {2, 8, 8, 32}, {32, 3, 3, 32}, false), Contains("winograd"));
+    CHECK_THAT(offered(Dtype::kFloat32, {2, 8, 8, 32}, {32, 3, 3, 32}, false),
+               Contains("winograd"));
   }
   SECTION("Winograd for the gradient") {
     CHECK_THAT(offered(Dtype::kFloat32, {2, 8, 8, 32}, {32, 3, 3, 32}, true), Contains("winograd"));
@@ -218,81 +196,18 @@ TEST_CASE("conv2d: the fast implementations are offered where they matter", "[co
   }
 }
 
-TEST_CASE("conv2d reference: the three products are adjoint in float64", "[conv2d]") {
-  Exec exec({}, 2);
-  for (const ConvCase& c : kCases) {
-    INFO(name_of(c));
-    const Array x(c.x(), Dtype::kFloat64, layouts_for(c.inputs).back(), some_values(c.x().count(), 1));
-    const Array w(c.filter(), Dtype::kFloat64, Layout::kChannelsLast, some_values(c.filter().count(), 2));
-    const Array dy(c.y(), Dtype::kFloat64, layouts_for(c.outputs).back(), some_values(c.y().count(), 3));
-    const Array y(c.y(), Dtype::kFloat64), dx(c.x(), Dtype::kFloat64), dw(c.filter(), Dtype::kFloat64);
-    conv2d_forward(exec, y, x, {w}, c.options());
-    conv2d_dgrad(exec, dx, dy, {w}, c.options());
-    conv2d_wgrad(exec, dw, x, dy, c.options(), 0);
-    const double product = dot(dy.values(), y.values());
-    // 2^-53 for each of at most 2^14 terms, against sums that are not small by accident.
-    const double allowed = 0x1p-39 * (1 + dot(absolute(dy.values()), absolute(y.values())));
-    CHECK(std::abs(dot(dx.values(), x.values()) - product) <= allowed);
-    CHECK(std::abs(dot(dw.values(), w.values()) - product) <= allowed);
-  }
-}
-
-TEST_CASE("conv2d reference: gradients agree with central differences", "[conv2d]") {
-  Exec exec({}, 2);
-  const ConvCase c{2, 5, 4, 3, 2, 3, 2, 1};
-  const Values x = some_values(c.x().count(), 1), w = some_values(c.filter().count(), 2);
-  const Values dy = some_values(c.y().count(), 3);
-  const auto loss = [&](const Values& xs, const Values& ws) {  // dy . (x * w)
-    const Array y(c.y(), Dtype::kFloat64);
-    conv2d_forward(exec, y, Array(c.x(), Dtype::kFloat64, Layout::kChannelsLast, xs),
-                   {Array(c.filter(), Dtype::kFloat64, Layout::kChannelsLast, ws)}, c.options());
-    return dot(dy, y.values());
-  };
-  const Array dy_array(c.y(), Dtype::kFloat64, Layout::kChannelsLast, dy);
-  const Array x_array(c.x(), Dtype::kFloat64, Layout::kChannelsLast, x);
-  const Array w_array(c.filter(), Dtype::kFloat64, Layout::kChannelsLast, w);
-  const Array dx(c.x(), Dtype::kFloat64), dw(c.filter(), Dtype::kFloat64);
-  conv2d_dgrad(exec, dx, dy_array, {w_array}, c.options());
-  conv2d_wgrad(exec, dw, x_array, dy_array, c.options(), 0);
-  constexpr double kStep = 1e-3;  // the loss is linear in x and in w: the step adds no error of its own
-  for (size_t i = 0; i < x.size(); ++i) {
-    Values up = x, down = x;
-    up[i] += kStep, down[i] -= kStep;
-    CHECK((loss(up, w) - loss(down, w)) / (2 * kStep) == Approx(dx.values()[i]).epsilon(1e-9).margin(1e-10));
-  }
-  for (size_t i = 0; i < w.size(); ++i) {
-    Values up = w, down = w;
-    up[i] += kStep, down[i] -= kStep;
-    CHECK((loss(x, up) - loss(x, down)) / (2 * kStep) == Approx(dw.values()[i]).epsilon(1e-9).margin(1e-10));
-  }
-}
-
-TEST_CASE("conv2d reference: in float32 it accumulates in float32", "[conv2d]") {
-  Exec exec({}, 1);
-  const ConvCase c{1, 6, 6, 16, 4, 3, 1, 1};
-  const Values x = rounded(some_values(c.x().count(), 1), Dtype::kFloat32);
-  const Values w = rounded(some_values(c.filter().count(), 2), Dtype::kFloat32);
-  const auto run = [&]<class S>(S, Dtype dtype, const Values& xs, const Values& ws) {
-    const Array y(c.y(), dtype);
-    conv2d_forward_reference<S>(exec, y, Array(c.x(), dtype, Layout::kBlocked16, xs),
-                                Array(c.filter(), dtype, Layout::kChannelsLast, ws), c.options(), {});
-    return y.values();
-  };
-  const Values single = run(0.0f, Dtype::kFloat32, x, w), exact = run(0.0, Dtype::kFloat64, x, w);
-  const Values magnitude = run(0.0, Dtype::kFloat64, absolute(x), absolute(w));
-  CHECK(single != exact);
-  CHECK(worst_ratio(single, exact, magnitude, c.filter().per_sample(), Dtype::kFloat32) <= 1);
-}
-
-TEST_CASE("conv2d: a prepared filter is made anew when its version changes, and only then", "[conv2d]") {
+TEST_CASE("conv2d: a prepared filter is made anew when its version changes, and only then",
+          "[conv2d]") {
   Exec exec({}, 2);
   const ConvCase c{2, 8, 8, 32, 32, 3, 1, 1};
   for (const char* name : {"direct", "winograd"}) {
     exec.plans().force(name);
     INFO(name);
     const Array x(c.x(), Dtype::kFloat32, Layout::kBlocked16, some_values(c.x().count(), 1));
-    const Array first(c.filter(), Dtype::kFloat32, Layout::kChannelsLast, some_values(c.filter().count(), 2));
-    const Array second(c.filter(), Dtype::kFloat32, Layout::kChannelsLast, some_values(c.filter().count(), 3));
+    const Array first(c.filter(), Dtype::kFloat32, Layout::kChannelsLast,
+                      some_values(c.filter().count(), 2));
+    const Array second(c.filter(), Dtype::kFloat32, Layout::kChannelsLast,
+                       some_values(c.filter().count(), 3));
     const auto forward = [&](const Filter& filter) {
       const Array y(c.y(), Dtype::kFloat32, Layout::kBlocked16);
       conv2d_forward(exec, y, x, filter, c.options());
@@ -307,7 +222,7 @@ TEST_CASE("conv2d: a prepared filter is made anew when its version changes, and 
     CHECK(forward({first, 1, &prepared}) == forward({first}));
     CHECK(forward({second, 1, &prepared}) == forward({first}));   // not read again
     CHECK(forward({second, 2, &prepared}) == forward({second}));  // seen
-    CHECK(dgrad({second, 2, &prepared}) == dgrad({second}));      // another form of the same version
+    CHECK(dgrad({second, 2, &prepared}) == dgrad({second}));  // another form of the same version
     CHECK(dgrad({first, 2, &prepared}) == dgrad({second}));
     CHECK(dgrad({first, 3, &prepared}) == dgrad({first}));
     CHECK(forward({first, 3, &prepared}) == forward({first}));
@@ -321,7 +236,8 @@ TEST_CASE("conv2d: results repeat bit for bit, and scratch stops growing", "[con
     exec.plans().force(name);
     INFO(name);
     const Array x(c.x(), Dtype::kFloat32, Layout::kBlocked16, some_values(c.x().count(), 1));
-    const Array w(c.filter(), Dtype::kFloat32, Layout::kChannelsLast, some_values(c.filter().count(), 2));
+    const Array w(c.filter(), Dtype::kFloat32, Layout::kChannelsLast,
+                  some_values(c.filter().count(), 2));
     const Array y(c.y(), Dtype::kFloat32, Layout::kBlocked16), dw(c.filter(), Dtype::kFloat32);
     const auto run = [&] {
       conv2d_forward(exec, y, x, {w}, c.options());
@@ -332,6 +248,56 @@ TEST_CASE("conv2d: results repeat bit for bit, and scratch stops growing", "[con
     const void* scratch = exec.scratch(0);
     CHECK(run() == first);
     CHECK(exec.scratch(0) == scratch);
+  }
+}
+
+TEST_CASE("conv2d: one Exec keeps its plans apart", "[conv2d]") {
+  struct Variant {
+    ConvCase conv;
+    Dtype dtype = Dtype::kFloat32;
+    Layout x_layout = Layout::kBlocked16, y_layout = Layout::kBlocked16;
+    bool bias = false, accumulate = false, relu = false;
+  };
+  const Layout last = Layout::kChannelsLast;
+  const ConvCase base{2, 8, 8, 32, 32, 3, 1, 1};  // 16 channels lie alike in both layouts
+  const Variant variants[] = {{.conv = base},
+                              {.conv = {3, 8, 8, 32, 32, 3, 1, 1}},
+                              {.conv = {2, 9, 8, 32, 32, 3, 1, 1}},
+                              {.conv = {2, 8, 9, 32, 32, 3, 1, 1}},
+                              {.conv = {2, 8, 8, 48, 32, 3, 1, 1}},
+                              {.conv = {2, 8, 8, 32, 48, 3, 1, 1}},
+                              {.conv = {2, 8, 8, 32, 32, 1, 1, 1}},
+                              {.conv = {2, 8, 8, 32, 32, 3, 2, 1}},
+                              {.conv = {2, 8, 8, 32, 32, 3, 1, 0}},
+                              {.conv = base, .dtype = Dtype::kBFloat16},
+                              {.conv = base, .x_layout = last},
+                              {.conv = base, .y_layout = last},
+                              {.conv = base, .bias = true},
+                              {.conv = base, .accumulate = true},
+                              {.conv = base, .relu = true}};
+  const auto run = [](Exec& exec, const Variant& v) {
+    const ConvCase& c = v.conv;
+    const Array x(c.x(), v.dtype, v.x_layout, some_values(c.x().count(), 1));
+    const Array w(c.filter(), v.dtype, Layout::kChannelsLast, some_values(c.filter().count(), 2));
+    const Array y(c.y(), v.dtype, v.y_layout, some_values(c.y().count(), 3));
+    const Array dx(c.x(), v.dtype, v.x_layout);
+    const Array dw(c.filter(), Dtype::kFloat32, Layout::kChannelsLast,
+                   some_values(c.filter().count(), 4));
+    const Array bias(vector_shape(c.outputs), Dtype::kFloat32, Layout::kChannelsLast,
+                     some_values(c.outputs, 5));
+    conv2d_dgrad(exec, dx, y, {w}, c.options());
+    conv2d_wgrad(exec, dw, x, y, c.options(), v.accumulate ? 1.0f : 0.0f);
+    conv2d_forward(exec, y, x, {w}, c.options(),
+                   {v.bias ? &bias.view() : nullptr, v.accumulate, v.relu});
+    return std::tuple(y.values(), dx.values(), dw.values());
+  };
+  Exec shared({}, 2);
+  shared.plans().force("direct");
+  for (const Variant& variant : variants) {
+    Exec own({}, 2);
+    own.plans().force("direct");
+    INFO("variant " << &variant - variants);
+    CHECK(run(shared, variant) == run(own, variant));
   }
 }
 
@@ -352,22 +318,27 @@ TEST_CASE("conv2d: no samples", "[conv2d]") {
 TEST_CASE("conv2d: what does not fit is refused with a sentence", "[conv2d]") {
   using Catch::Contains;
   Exec exec({}, 1);
-  const Array x({2, 8, 8, 16}, Dtype::kFloat32), w({32, 3, 3, 16}, Dtype::kFloat32), y({2, 8, 8, 32}, Dtype::kFloat32);
+  const Array x({2, 8, 8, 16}, Dtype::kFloat32), w({32, 3, 3, 16}, Dtype::kFloat32),
+      y({2, 8, 8, 32}, Dtype::kFloat32);
   const Array other({2, 8, 8, 4}, Dtype::kFloat32), x64({2, 8, 8, 16}, Dtype::kFloat64);
   const Array bias(vector_shape(3), Dtype::kFloat32), w16({32, 3, 3, 16}, Dtype::kBFloat16);
   const Array bytes({2, 8, 8, 16}, Dtype::kUint8);
   const View odd{nullptr, Dtype::kFloat32, {2, 8, 8, 20}, Layout::kBlocked16};
-  CHECK_THROWS_WITH(conv2d_forward(exec, y, other, {w}, {1, 1}),
-                    Contains("input (2, 8, 8, 4) has 4 channels, filter (32, 3, 3, 16) expects 16"));
-  CHECK_THROWS_WITH(conv2d_forward(exec, y, x, {w}, {1, 0}), Contains("make (2, 6, 6, 32), not (2, 8, 8, 32)"));
+  CHECK_THROWS_WITH(
+      conv2d_forward(exec, y, other, {w}, {1, 1}),
+      Contains("input (2, 8, 8, 4) has 4 channels, filter (32, 3, 3, 16) expects 16"));
+  CHECK_THROWS_WITH(conv2d_forward(exec, y, x, {w}, {1, 0}),
+                    Contains("make (2, 6, 6, 32), not (2, 8, 8, 32)"));
   CHECK_THROWS_WITH(conv2d_forward(exec, y, x, {w}, {0, 1}), Contains("stride 0"));
   CHECK_THROWS_WITH(conv2d_forward(exec, y, x64, {w}, {1, 1}), Contains("float64"));
-  CHECK_THROWS_WITH(conv2d_forward(exec, y, bytes, {w}, {1, 1}), Contains("no implementation for uint8"));
+  CHECK_THROWS_WITH(conv2d_forward(exec, y, bytes, {w}, {1, 1}),
+                    Contains("no implementation for uint8"));
   CHECK_THROWS_WITH(conv2d_forward(exec, y, x, {w}, {1, 1}, {.bias = &bias.view()}),
                     Contains("3 biases for 32 output channels"));
   CHECK_THROWS_WITH(conv2d_wgrad(exec, w, x, y, {1, 1}, 0.5f), Contains("beta is 0.5"));
   CHECK_THROWS_WITH(conv2d_dgrad(exec, odd, y, {w}, {1, 1}), Contains("no multiple of 16"));
-  CHECK_THROWS_WITH(conv2d_shape({1, 2, 2, 16}, {32, 5, 5, 16}, {1, 1}), Contains("larger than input"));
+  CHECK_THROWS_WITH(conv2d_shape({1, 2, 2, 16}, {32, 5, 5, 16}, {1, 1}),
+                    Contains("larger than input"));
   CHECK_THROWS_WITH(Exec({DeviceKind::kCuda, 0}), Contains("no CUDA backend; use --device cpu"));
 }
 

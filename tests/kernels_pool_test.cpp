@@ -140,29 +140,44 @@ TEST_CASE("max pooling refuses windows whose position does not fit into a byte")
   CHECK_THROWS_AS(avg_pool_forward(exec, x, x, {2, 2}), Error);
 }
 
-TEST_CASE("global average pooling: means, and backward spreads evenly") {
+namespace {
+
+void check_global_average(Dtype dtype, const Shape& shape, Layout layout, double tolerance) {
+  const Shape ys{shape.n, 1, 1, shape.c};
+  const Buffer x(dtype, shape, random_vector(shape.count(), 1, 0, 1), layout);
+  const Buffer dy(dtype, ys, random_vector(ys.count(), 2), layout);
+  const Buffer y(dtype, ys, layout), dx(dtype, shape, layout);
   Exec exec({}, 2);
+  global_avg_pool_forward(exec, y, x);
+  global_avg_pool_backward(exec, dx, dy);
+  const std::vector<double> xv = x.values(), dyv = dy.values();
+  const size_t channels = static_cast<size_t>(shape.c);
+  const size_t length = static_cast<size_t>(shape.per_sample());
+  std::vector<double> means(dyv.size()), spread(xv.size());
+  const double pixels = static_cast<double>(shape.h * shape.w);
+  for (size_t i = 0; i < xv.size(); ++i) {
+    const size_t at = i / length * channels + i % channels;
+    means[at] += xv[i] / pixels;
+    spread[i] = dyv[at] / pixels;
+  }
+  INFO(to_string(dtype) << " " << to_string(shape));
+  CHECK(relative_error(y.values(), means) < tolerance);
+  CHECK(relative_error(dx.values(), spread) < tolerance);
+}
+
+}  // namespace
+
+TEST_CASE("global average pooling: means, and backward spreads evenly, in every dtype and layout") {
   for (const Layout layout : kLayouts)
     for (const Shape& shape : {Shape{3, 5, 7, 16}, Shape{2, 1, 1, 48}, Shape{64, 8, 8, 32}}) {
-      const Shape ys{shape.n, 1, 1, shape.c};
-      const Buffer x(Dtype::kFloat64, shape, random_vector(shape.count(), 1), layout);
-      const Buffer dy(Dtype::kFloat64, ys, random_vector(ys.count(), 2), layout);
-      const Buffer y(Dtype::kFloat64, ys, layout), dx(Dtype::kFloat64, shape, layout);
-      global_avg_pool_forward(exec, y, x);
-      global_avg_pool_backward(exec, dx, dy);
-      const std::vector<double> xv = x.values(), dyv = dy.values();
-      const size_t channels = static_cast<size_t>(shape.c),
-                   length = static_cast<size_t>(shape.per_sample());
-      std::vector<double> means(dyv.size()), spread(xv.size());
-      const double pixels = static_cast<double>(shape.h * shape.w);
-      for (size_t i = 0; i < xv.size(); ++i) {
-        const size_t at = i / length * channels + i % channels;
-        means[at] += xv[i] / pixels;
-        spread[i] = dyv[at] / pixels;
-      }
-      CHECK(relative_error(y.values(), means) < 1e-14);
-      CHECK(relative_error(dx.values(), spread) < 1e-15);
+      check_global_average(Dtype::kFloat64, shape, layout, 1e-14);
+      // at most 64 positive terms in float32: 64 half ulps
+      check_global_average(Dtype::kFloat32, shape, layout, 64.0 / (1 << 24));
+      check_global_average(Dtype::kBFloat16, shape, layout, 1.0 / 256);
     }
+  for (const int64_t channels : {1, 3, 15, 17, 100})
+    check_global_average(Dtype::kFloat32, {3, 4, 5, channels}, Layout::kChannelsLast,
+                         64.0 / (1 << 24));
 }
 
 TEST_CASE("pooling: bfloat16 is rounded once, from the exact mean") {

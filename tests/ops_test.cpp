@@ -82,7 +82,8 @@ void check_choices_of_gradients(Exec& exec, const OpCase& op_case, BnMode bn) {
   const std::vector<std::byte> poisoned = bytes_of(run.params().flat_gradient());
   const OpRun::Result input_only = run.run(Wrt::kInput, bn, inputs, dy);
   CHECK(input_only.gradients_written == 0);
-  CHECK(bytes_of(run.params().flat_gradient()) == poisoned);
+  const bool untouched = bytes_of(run.params().flat_gradient()) == poisoned;
+  CHECK(untouched);
   const double tolerance = bn == BnMode::kRunning ? 1e-13 : 0;
   CHECK(relative_error(input_only.y, both.y) <= tolerance);
   for (size_t k = 0; k < inputs.size(); ++k)
@@ -90,7 +91,8 @@ void check_choices_of_gradients(Exec& exec, const OpCase& op_case, BnMode bn) {
 
   const OpRun::Result params_only = run.run(Wrt::kParams, bn, inputs, dy);
   CHECK(params_only.gradients_written == both.gradients_written);
-  CHECK(params_only.gradients == both.gradients);
+  const bool same_gradients = params_only.gradients == both.gradients;
+  CHECK(same_gradients);
   for (const Vector& dx : params_only.dx) CHECK(dx.empty());
 }
 

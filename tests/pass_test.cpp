@@ -59,6 +59,12 @@ constexpr PassOptions kTraining = {Wrt::kParams, BnMode::kBatchAndUpdate, Dtype:
 
 using Snapshot = std::vector<std::vector<std::byte>>;
 
+// Outside of CHECK, which prints what it compares: megabytes here.
+template <class T>
+bool same(const T& a, const T& b) {
+  return a == b;
+}
+
 Snapshot snapshot(const ParamStore& params) {
   return {bytes_of(params.flat_master()), bytes_of(params.flat_copy()),
           bytes_of(params.flat_gradient()), bytes_of(params.flat_statistics())};
@@ -81,7 +87,7 @@ TEST_CASE("An attack's pass leaves weights, gradients and statistics as they are
       f.backward(p, f.model->forward(p, x));
       CHECK(p.gradients_written() == 0);
       CHECK_FALSE(announced);
-      CHECK(snapshot(f.params()) == before);
+      CHECK(same(snapshot(f.params()), before));
       CHECK(p.tape.gradient(x).dtype() == Dtype::kFloat32);
       const Vector dx = values_of(p.tape.gradient(x));
       CHECK(std::all_of(dx.begin(), dx.end(), [](double v) { return std::isfinite(v); }));
@@ -147,7 +153,7 @@ TEST_CASE("Each parameter is announced once, in memory order, when its gradient 
     CHECK(p.gradients_written() == static_cast<int64_t>(announced.size()));
     for (size_t i = 0; i < announced.size(); ++i) {
       INFO(f.params().segment(announced[i]).name);
-      CHECK(slices[i] == bytes_of(f.params().gradient(announced[i])));
+      CHECK(same(slices[i], bytes_of(f.params().gradient(announced[i]))));
       const Vector gradient = values_of(f.params().gradient(announced[i]));
       CHECK(std::none_of(gradient.begin(), gradient.end(), [](double v) { return std::isnan(v); }));
       CHECK(dot(gradient, gradient) > 0);
@@ -157,7 +163,7 @@ TEST_CASE("Each parameter is announced once, in memory order, when its gradient 
 
 namespace {
 
-// y = relu-free net of three filters in which the first is used twice and the second not at all.
+// Convolutions by three filters, of which one is not used at all and one twice.
 struct SharedFilter {
   Exec exec{{}, 1};
   Pool pool;
@@ -166,8 +172,8 @@ struct SharedFilter {
 
   SharedFilter() {
     LayerBuilder build(params);
+    unused = build.conv("unused", 3, 3, 3, 1);  // last in memory: it holds up no other
     shared = build.conv("shared", 3, 3, 3, 1);
-    unused = build.conv("unused", 3, 3, 3, 1);
     last = build.conv("last", 3, 2, 3, 1);
     params.allocate();
     randomize(exec, params, 3);
@@ -200,7 +206,7 @@ TEST_CASE("A shared parameter is announced after its last use, an unused one get
   });
   CHECK(announced == f.params.in_memory_order());
   for (size_t i = 0; i < announced.size(); ++i)
-    CHECK(slices[i] == bytes_of(f.params.gradient(announced[i])));
+    CHECK(same(slices[i], bytes_of(f.params.gradient(announced[i]))));
   CHECK(f.gradient(f.unused) == Vector(81, 0));
   CHECK(dot(f.gradient(f.shared), f.gradient(f.shared)) > 0);
 }
@@ -313,6 +319,23 @@ TEST_CASE("A convolution keeps its input for a filter's gradient only", "[pass]"
   }
 }
 
+TEST_CASE("A folded norm costs an attack its result and one bit per element", "[pass]") {
+  Exec exec({}, 1);
+  Pool pool;
+  ParamStore params(Dtype::kFloat64);
+  LayerBuilder build(params);
+  const ConvParams conv = build.conv("conv", 3, 3, 3, 1);
+  const NormParams norm = build.norm("norm", 3);
+  params.allocate();
+  const Shape shape = {2, 8, 8, 3};
+  Pass p(exec, pool, params, {Wrt::kInput, BnMode::kRunning, Dtype::kFloat64});
+  Var x = p.input(Tensor(pool, shape, Dtype::kFloat64));
+  const Var y = conv_norm_relu(p, std::move(x), conv, norm);
+  const int64_t bytes = bytes_for(Dtype::kFloat64, shape.count());
+  CHECK(pool.bytes_in_use() == bytes + bytes_for(Dtype::kBit, shape.count()) + 16);  // whole lines
+  CHECK(pool.peak_bytes() == pool.bytes_in_use() + bytes);  // x; the convolution's result is y
+}
+
 TEST_CASE("A residual is written over where nobody needs it, and copied where somebody does",
           "[pass]") {
   Exec exec({}, 1);
@@ -371,10 +394,10 @@ TEST_CASE("Prepared and folded weights follow their parameters", "[pass]") {
     assign(fresh.params().flat_statistics(), values_of(f.params().flat_statistics()));
     fresh.params().master_changed(fresh.exec);
     fresh.params().statistics_changed();
-    CHECK(all_logits(f) == all_logits(fresh));
+    CHECK(same(all_logits(f), all_logits(fresh)));
   };
   const std::vector<Vector> before = all_logits(f);
-  CHECK(all_logits(f) == before);  // from the cache
+  CHECK(same(all_logits(f), before));  // from the cache
 
   f.run(kTraining);  // moves statistics
   const std::vector<Vector> moved_statistics = all_logits(f);

@@ -1,4 +1,5 @@
-// The memory of measured plans: kept on disk, shared between processes, never trusted when damaged or foreign.
+// The memory of measured plans: kept on disk, shared between processes, never trusted when damaged
+// or foreign.
 #include "kernels/plans.h"
 
 #include <catch2/catch.hpp>
@@ -23,7 +24,9 @@ std::string text_of(const std::filesystem::path& path) {
   return {bytes.begin(), bytes.end()};
 }
 
-void write_text(const std::filesystem::path& path, const std::string& text) { spit(path, {text.begin(), text.end()}); }
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  spit(path, {text.begin(), text.end()});
+}
 
 std::string chosen_for(const PlanCache& cache, const std::string& key) {
   const PlanEntry* entry = cache.find(key);
@@ -66,7 +69,8 @@ TEST_CASE("plans: recorded, saved at once, and read by the next process", "[plan
   CHECK(entries[1].candidates[0].microseconds == 120.5);
   CHECK(entries[1].gflop == 0.5);
   CHECK(entries[1].gflop_per_second(entries[1].candidates[0]) == Approx(0.5e6 / 120.5));
-  CHECK(std::distance(std::filesystem::directory_iterator(folder / "cache"), {}) == 1);  // no temporary file
+  CHECK(std::distance(std::filesystem::directory_iterator(folder / "cache"), {}) ==
+        1);  // no temporary file
 }
 
 TEST_CASE("plans: two processes share a file, and what was saved first stays", "[plans]") {
@@ -89,11 +93,12 @@ TEST_CASE("plans: a damaged or foreign file is set aside and rewritten", "[plans
   const std::string file = folder / "plans.json";
   PlanCache(file, "library 1", "cpu").record(entry_for("a", "winograd"));
   const std::string good = text_of(file);
-  const std::string bad = GENERATE_COPY(
-      std::string(), std::string("not JSON"), good.substr(0, good.size() / 2), std::string("[]"), std::string("{}"),
-      replaced(good, "library 1", "library 2"), replaced(good, "\"cpu\": \"cpu\"", "\"cpu\": \"other\""),
-      replaced(good, "\"chosen\": \"winograd\"", "\"chosen\": 7"), replaced(good, "\"key\"", "\"quay\""),
-      replaced(good, "120.5", "\"fast\""));
+  const std::string bad =
+      GENERATE_COPY(std::string(), std::string("not JSON"), good.substr(0, good.size() / 2),
+                    std::string("[]"), std::string("{}"), replaced(good, "library 1", "library 2"),
+                    replaced(good, "\"cpu\": \"cpu\"", "\"cpu\": \"other\""),
+                    replaced(good, "\"chosen\": \"winograd\"", "\"chosen\": 7"),
+                    replaced(good, "\"key\"", "\"quay\""), replaced(good, "120.5", "\"fast\""));
   INFO(bad);
   write_text(file, bad);
   PlanCache cache(file, "library 1", "cpu");
@@ -107,7 +112,8 @@ TEST_CASE("plans: a damaged or foreign file is set aside and rewritten", "[plans
 TEST_CASE("plans: a file that cannot be written costs nothing but the memory of it", "[plans]") {
   const TempFolder folder;
   write_text(folder / "file", "here");
-  PlanCache cache(folder / "file/plans.json", "library 1", "cpu");  // a file where a folder should be
+  PlanCache cache(folder / "file/plans.json", "library 1",
+                  "cpu");  // a file where a folder should be
   cache.record(entry_for("a", "direct"));
   CHECK(chosen_for(cache, "a") == "direct");
   CHECK(folder.entries() == 1);
@@ -123,7 +129,8 @@ TEST_CASE("plans: the fastest is taken, but for 2 % the earlier one", "[plans]")
   CHECK(chosen(102.1, 100) == 1);
 }
 
-TEST_CASE("plans: a convolution is measured once, and a rerun takes the recorded choice", "[plans]") {
+TEST_CASE("plans: a convolution is measured once, and a rerun takes the recorded choice",
+          "[plans]") {
   const TempFolder folder;
   const std::string file = folder / "plans.json";
   Values first;
@@ -135,7 +142,8 @@ TEST_CASE("plans: a convolution is measured once, and a rerun takes the recorded
     CHECK(exec.plans().entries().size() == 1);
   }
   const std::string saved = text_of(file);
-  CHECK(saved.find("forward float32 n2 h12 w12 c32 -> o32 k3 s1 p1 blocked16 threads2") != saved.npos);
+  CHECK(saved.find("forward float32 n2 h12 w12 c32 -> o32 k3 s1 p1 blocked16 threads2") !=
+        saved.npos);
   {
     Exec exec({}, 2, file);
     CHECK(forward(exec) == first);
@@ -145,7 +153,8 @@ TEST_CASE("plans: a convolution is measured once, and a rerun takes the recorded
   // Whatever the file says is done, the slower one too.
   for (const char* name : {"direct", "winograd"}) {
     const size_t begin = saved.find("\"chosen\": \""), end = saved.find('\n', begin);
-    write_text(file, std::string(saved).replace(begin, end - begin, fmt::format("\"chosen\": \"{}\",", name)));
+    write_text(file, std::string(saved).replace(begin, end - begin,
+                                                fmt::format("\"chosen\": \"{}\",", name)));
     Exec exec({}, 2, file), forced({}, 2);
     forced.plans().force(name);
     CHECK(forward(exec) == forward(forced));

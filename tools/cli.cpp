@@ -153,7 +153,7 @@ Command parse_command_line(std::vector<std::string> arguments) {
       ->add_option("RUN", report.run, "run folder")
       ->required();
   CLI::App* about = app.add_subcommand("info", "Show devices, and on demand plans and models");
-  about->add_flag("--plans", info.plans, "time the convolution paths of every layer shape");
+  about->add_flag("--plans", info.plans, "the convolution paths timed so far, by shape");
   about->add_flag("--models", info.models, "list the models with their layers and sizes");
   for (CLI::App* command : app.get_subcommands({})) command->allow_extras();
 

@@ -34,9 +34,9 @@ struct EvaluateCommand {
   std::optional<std::string> norm;
   std::optional<double> eps;
   std::optional<double> attack_alpha;
-  int attack_steps = 50;
-  int restarts = 10;
-  int64_t n = 1000;  // the first n test images; 0: all
+  std::optional<int> attack_steps;  // 50 for pgd, 1 for the one-step attacks
+  std::optional<int> restarts;      // 10 for pgd, 1 for the one-step attacks
+  int64_t n = 1000;                 // the first n test images; 0: all
   int batch_size = 250;
   uint64_t seed = 0;
   std::string attack_dtype = "float32";

@@ -41,20 +41,27 @@ Target find_target(const std::filesystem::path& path) {
 }
 
 AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) {
+  const std::string norm = command.norm.value_or(recipe.norm);
   ThreatModel threat;
-  threat.norm = parse_norm(command.norm.value_or(recipe.norm));
+  threat.norm = parse_norm(norm);
   threat.eps = command.eps.value_or(recipe.eps);
-  require_eps_in_range("--eps", command.norm.value_or(recipe.norm), threat.eps);
+  require_eps_in_range("--eps", norm, threat.eps);
+  const bool one_step = command.attack != "pgd";
+  require(!one_step || command.attack_steps.value_or(1) == 1,
+          "--attack-steps: {} takes one step; use --attack pgd", command.attack);
   AttackOptions options;
   if (command.attack == "fgsm")
     options = fgsm(threat);
   else if (command.attack == "fgsm-rs")
     options = fgsm_rs(threat);
   else
-    // The Fast-AT protocol: PGD-50 with a quarter of eps per step (2/255 at 8/255).
-    options = pgd(threat, command.attack_steps, threat.eps / 4);
-  if (command.attack_alpha) options.alpha = *command.attack_alpha;
-  options.restarts = command.restarts;
+    // The Fast-AT protocol: PGD-50-10 with a quarter of eps per step (2/255 at 8/255).
+    options = pgd(threat, command.attack_steps.value_or(50), threat.eps / 4);
+  if (command.attack_alpha) {
+    require_eps_in_range("--attack-alpha", norm, *command.attack_alpha);
+    options.alpha = *command.attack_alpha;
+  }
+  options.restarts = command.restarts.value_or(one_step ? 1 : 10);
   options.stop = StopRule::kOnSuccess;
   options.bn = parse_attack_bn(command.attack_bn);
   options.dtype = parse_dtype(command.attack_dtype);
@@ -73,6 +80,11 @@ int run_evaluate(const EvaluateCommand& command) {
           "evaluate: {} has no {} beside it, so --eps and --data-dir must be given",
           target.checkpoint.string(), kRecipeFile);
 
+  // What can be wrong with the command is found out before an attack that takes long.
+  const std::filesystem::path json_folder =
+      command.json.has_parent_path() ? command.json.parent_path() : ".";
+  require(command.json.empty() || std::filesystem::is_directory(json_folder),
+          "--json: there is no folder {}", json_folder.string());
   const std::unique_ptr<Exec> exec = open_exec(command.device, command.threads);
   EvaluateOptions options;
   options.attack_name = command.attack;
@@ -98,18 +110,16 @@ int run_evaluate(const EvaluateCommand& command) {
   if (terminal) fmt::print("\n");
   evaluation.checkpoint = target.checkpoint.filename().string();
 
-  std::filesystem::path json = command.json;
-  if (json.empty() && !target.run.empty()) json = target.run / kEvaluationFile;
-  if (!json.empty()) write_evaluation(json, evaluation);
-  // A report shows the run's own evaluation.
-  if (!target.run.empty()) {
-    if (json != target.run / kEvaluationFile)
-      write_evaluation(target.run / kEvaluationFile, evaluation);
-    write_report(target.run);
-  }
   fmt::print("Clean accuracy {}, robust accuracy {} on {} images in {}\n",
              percent(evaluation.clean_accuracy), percent(evaluation.robust_accuracy), evaluation.n,
              duration_text(evaluation.seconds));
+  // With --json the run keeps its own evaluation and report.
+  if (!command.json.empty()) {
+    write_evaluation(command.json, evaluation);
+  } else if (!target.run.empty()) {
+    write_evaluation(target.run / kEvaluationFile, evaluation);
+    write_report(target.run);
+  }
   return 0;
 }
 

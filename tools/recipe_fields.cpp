@@ -56,7 +56,7 @@ std::vector<RecipeField> optimizer_fields() {
       {"optimizer", "sched", &Recipe::sched, "learning-rate schedule", {},
        {"constant", "piecewise", "cyclic", "cosine"}},
       {"optimizer", "sched-peak", &Recipe::sched_peak,
-       "cyclic: share of training at which the learning rate peaks", {0, 1}},
+       "cyclic: share of training at which the learning rate peaks", {0.001, 0.999}},
       {"optimizer", "decay-milestones", &Recipe::decay_milestones,
        "piecewise: shares of training at which the learning rate drops", {0, 1}},
       {"optimizer", "decay-rate", &Recipe::decay_rate, "piecewise: factor at each milestone",

@@ -28,11 +28,11 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   recipe.device = "cpu";
   recipe.threads = exec->threads();
   const Dataset data = load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain);
+  Trainer trainer(*exec, recipe, data);
   RunFolder folder(recipe.output, recipe,
                    command.overwrite ? ExistingRun::kOverwrite : ExistingRun::kRefuse);
-  Trainer trainer(*exec, recipe, data, folder.path(), folder);
   warn_of_emulation(folder, recipe);
-  const TrainingResult result = trainer.run();
+  const TrainingResult result = trainer.run(folder.path(), folder);
   write_report(folder.path());
   fmt::print("Trained {} steps in {}. Best held-out robust accuracy {:.1f} % (epoch {}): {}\n",
              result.steps, duration_text(result.seconds), 100 * result.best_robust,
