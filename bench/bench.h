@@ -18,7 +18,7 @@ namespace ringfort::bench {
 struct Comparison {
   std::string reference_name;  // "bare convolutions", "PyTorch 2.15.0"
   double reference = 0;        // in the figure's unit
-  std::optional<double> goal;  // of the ratio
+  std::optional<double> goal = {};  // of the ratio
   bool at_most = false;
   bool as_factor = false;  // "1.91 x", where a share in percent would read oddly
 };

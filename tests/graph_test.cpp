@@ -7,7 +7,7 @@ namespace ringfort {
 
 using Catch::Contains;
 
-TEST_CASE("A graph warms up, then counts replays; every run does the work", "[graph]") {
+TEST_CASE("A graph warms up, then counts replays, and every run does the work", "[graph]") {
   int calls = 0;
   Graph graph(
       "attack", [&] { ++calls; }, 2);

@@ -78,7 +78,7 @@ TEST_CASE("A cosine rate runs from lr to min_lr", "[schedule]") {
     CHECK(learning_rate(schedule, step) < learning_rate(schedule, step - 1));
 }
 
-TEST_CASE("Warm-up rises in equal steps to lr; the schedule's clock runs on", "[schedule]") {
+TEST_CASE("Warm-up rises in equal steps to lr while the schedule's clock runs", "[schedule]") {
   Schedule schedule = schedule_of(ScheduleKind::kPiecewise, 100);
   schedule.milestones = {0.5};
   schedule.warmup_steps = 4;
