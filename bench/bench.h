@@ -16,8 +16,8 @@ namespace ringfort::bench {
 
 // value / reference, and what it should be at least (at most where less is better).
 struct Comparison {
-  std::string reference_name;  // "bare convolutions", "PyTorch 2.15.0"
-  double reference = 0;        // in the figure's unit
+  std::string reference_name;       // "bare convolutions", "PyTorch 2.15.0"
+  double reference = 0;             // in the figure's unit
   std::optional<double> goal = {};  // of the ratio
   bool at_most = false;
   bool as_factor = false;  // "1.91 x", where a share in percent would read oddly

@@ -22,7 +22,8 @@ template <class S>
 void conv2d_forward_reference(Exec& exec, View y, View x, View w, ConvOptions options,
                               ConvEpilogue epilogue) {
   const S* bias = epilogue.bias ? epilogue.bias->as<S>() : nullptr;
-  const auto [outputs, kernel_h, kernel_w, inputs] = w.shape;
+  const int64_t outputs = w.shape.n, inputs = w.shape.c;
+  const int64_t kernel_h = w.shape.h, kernel_w = w.shape.w;
 #pragma omp parallel for collapse(2) num_threads(exec.threads())
   for (int64_t n = 0; n < y.shape.n; ++n)
     for (int64_t pixel = 0; pixel < y.shape.h * y.shape.w; ++pixel) {
@@ -49,7 +50,8 @@ void conv2d_forward_reference(Exec& exec, View y, View x, View w, ConvOptions op
 // in.
 template <class S>
 void conv2d_dgrad_reference(Exec& exec, View dx, View dy, View w, ConvOptions options) {
-  const auto [outputs, kernel_h, kernel_w, inputs] = w.shape;
+  const int64_t outputs = w.shape.n, inputs = w.shape.c;
+  const int64_t kernel_h = w.shape.h, kernel_w = w.shape.w;
 #pragma omp parallel for collapse(2) num_threads(exec.threads())
   for (int64_t n = 0; n < dx.shape.n; ++n)
     for (int64_t pixel = 0; pixel < dx.shape.h * dx.shape.w; ++pixel) {
@@ -74,7 +76,8 @@ void conv2d_dgrad_reference(Exec& exec, View dx, View dy, View w, ConvOptions op
 
 template <class S>
 void conv2d_wgrad_reference(Exec& exec, View dw, View x, View dy, ConvOptions options, S beta) {
-  const auto [outputs, kernel_h, kernel_w, inputs] = dw.shape;
+  const int64_t outputs = dw.shape.n, inputs = dw.shape.c;
+  const int64_t kernel_h = dw.shape.h, kernel_w = dw.shape.w;
 #pragma omp parallel for collapse(3) num_threads(exec.threads())
   for (int64_t o = 0; o < outputs; ++o)
     for (int64_t kh = 0; kh < kernel_h; ++kh)
