@@ -11,7 +11,7 @@
 namespace ringfort::detail {
 
 // Blocks of four words computed together.
-inline constexpr int kPhiloxBlocks = 32;
+inline constexpr int kPhiloxBlocks = 16;
 
 #ifndef __CUDACC__
 

@@ -250,7 +250,7 @@ TEST_CASE("robust accuracy on a linear model is known sample by sample", "[attac
   }
 }
 
-TEST_CASE("more steps, restarts and eps never raise robust accuracy; eps 0 changes nothing",
+TEST_CASE("more steps, restarts and eps never raise robust accuracy, and eps 0 changes nothing",
           "[attack]") {
   Exec exec;
   Pool pool;
