@@ -159,8 +159,7 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
   require(batch_size >= 1, "attack: the batch size must be at least 1, got {}", batch_size);
   require(options.bn == AttackBn::kEval,
           "attack: with batch statistics a sample's result depends on the batch it is in; an "
-          "evaluation uses "
-          "--attack-bn eval");
+          "evaluation runs on the running ones (AttackBn::kEval)");
   const auto n = static_cast<size_t>(shape.n);
   const auto wrong = [&](const std::vector<int32_t>& predictions) {
     std::vector<uint8_t> flags(n);

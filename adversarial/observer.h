@@ -26,9 +26,9 @@ struct EpochRecord {
   int epoch = 0;  // epochs done
   int64_t step = 0;
   double train_loss = 0;
-  double train_accuracy = 0;   // under the training attack
-  double clean_accuracy = 0;   // held-out
-  double robust_accuracy = 0;  // held-out, PGD
+  double train_accuracy = 0;  // under the training attack
+  // Held-out, clean and under PGD; none where no images are held out.
+  std::optional<double> clean_accuracy, robust_accuracy;
   double lr = 0;
   double images_per_second = 0;
   double seconds = 0;  // since training began

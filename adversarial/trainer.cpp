@@ -308,13 +308,15 @@ void Trainer::finish_epoch(int epoch, double lr) {
 }
 
 void Trainer::save(const char* name, int epoch, const EpochRecord& record) {
-  save_checkpoint(
-      folder_ / name, *model_,
-      {{"ringfort.version", std::string(version())},
-       {"ringfort.dataset", data_.name},
-       {"ringfort.epoch", std::to_string(epoch)},
-       {"ringfort.held_out_clean_accuracy", fmt::format("{:.4f}", record.clean_accuracy)},
-       {"ringfort.held_out_robust_accuracy", fmt::format("{:.4f}", record.robust_accuracy)}});
+  std::map<std::string, std::string> metadata = {{"ringfort.version", std::string(version())},
+                                                 {"ringfort.dataset", data_.name},
+                                                 {"ringfort.epoch", std::to_string(epoch)}};
+  const auto note = [&](const char* key, std::optional<double> accuracy) {
+    if (accuracy) metadata[key] = fmt::format("{:.4f}", *accuracy);
+  };
+  note("ringfort.held_out_clean_accuracy", record.clean_accuracy);
+  note("ringfort.held_out_robust_accuracy", record.robust_accuracy);
+  save_checkpoint(folder_ / name, *model_, metadata);
 }
 
 }  // namespace ringfort

@@ -44,8 +44,8 @@ class TrainingStep {
 
 struct TrainingResult {
   int64_t steps = 0;
-  double seconds = 0;      // training and validation
-  double best_robust = 0;  // held-out
+  double seconds = 0;                 // training and validation
+  std::optional<double> best_robust;  // held-out; none without held-out images
   int best_epoch = 0;
   bool collapsed = false;  // training stopped because of catastrophic overfitting
 };

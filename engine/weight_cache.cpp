@@ -30,7 +30,7 @@ const NormVectors& WeightCache::running(Exec& exec, ParamStore& params, const No
 WeightCache::Folded WeightCache::folded(Exec& exec, ParamStore& params, ParamId weight,
                                         const NormParams& norm, Dtype dtype) {
   const NormVectors& vectors = running(exec, params, norm);
-  FoldedFilter& cached = folded_[{weight, dtype}];
+  FoldedFilter& cached = folded_[{weight, norm.gamma, dtype}];
   if (cached.version != version_of(params)) {
     // Folded from the master, so that a bfloat16 filter is rounded once.
     const View master = params.master(weight);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "engine/params.h"
@@ -55,8 +56,8 @@ class WeightCache {
 
   Pool pool_;
   std::map<std::pair<ParamId, Dtype>, PreparedFilter> plain_;
-  std::map<ParamId, Norm> norms_;  // keyed by gamma
-  std::map<std::pair<ParamId, Dtype>, FoldedFilter> folded_;
+  std::map<ParamId, Norm> norms_;                                       // keyed by gamma
+  std::map<std::tuple<ParamId, ParamId, Dtype>, FoldedFilter> folded_;  // by filter and gamma
 };
 
 // Five vectors of `channels` values cut out of `storage` (5 x channels).

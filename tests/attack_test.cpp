@@ -307,7 +307,7 @@ TEST_CASE("settings that make no sense are refused", "[attack]") {
         std::string::npos);
   options = linf_pgd(0.1, 1, 0.1);
   options.bn = AttackBn::kTrain;
-  CHECK(error_of([&] { attack(exec, pool, *model, input, options); }).find("--attack-bn eval") !=
+  CHECK(error_of([&] { attack(exec, pool, *model, input, options); }).find("running ones") !=
         std::string::npos);
   const AttackInput wrong = random_input(pool, {2, 5, 4, 1}, 2, 3);
   options.bn = AttackBn::kEval;

@@ -87,7 +87,6 @@ TEST_CASE("cli: evaluate has the settings of the strong attack as defaults", "[t
   CHECK_FALSE(plain.attack_steps);
   CHECK_FALSE(plain.restarts);
   CHECK(plain.n == 1000);
-  CHECK(plain.attack_bn == "eval");
   CHECK_FALSE(plain.eps.has_value());
   const auto full = parsed<EvaluateCommand>({"evaluate",
                                              "a.safetensors",
@@ -111,8 +110,6 @@ TEST_CASE("cli: evaluate has the settings of the strong attack as defaults", "[t
                                              "18446744073709551615",
                                              "--attack-dtype",
                                              "bfloat16",
-                                             "--attack-bn",
-                                             "train",
                                              "--data-dir",
                                              "d",
                                              "--threads",
@@ -131,7 +128,6 @@ TEST_CASE("cli: evaluate has the settings of the strong attack as defaults", "[t
   CHECK(full.batch_size == 32);
   CHECK(full.seed == 18446744073709551615u);
   CHECK(full.attack_dtype == "bfloat16");
-  CHECK(full.attack_bn == "train");
   CHECK(full.data_dir == "d");
   CHECK(full.threads == 2);
   CHECK(full.device == "cpu");

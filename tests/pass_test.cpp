@@ -419,4 +419,24 @@ TEST_CASE("Prepared and folded weights follow their parameters", "[pass]") {
   check_against_fresh();
 }
 
+TEST_CASE("A filter shared by two norms is folded with each", "[pass]") {
+  Exec exec;
+  ParamStore params;
+  LayerBuilder build(params);
+  const ConvParams conv = build.conv("conv", 2, 3, 3, 1);
+  const NormParams norms[] = {build.norm("first", 3), build.norm("second", 3)};
+  params.allocate();
+  randomize(exec, params, 5);
+  for (int round = 0; round < 2; ++round)
+    for (const NormParams& norm : norms) {
+      const auto folded =
+          params.cache().folded(exec, params, conv.weight, norm, Dtype::kFloat32).filter.w;
+      Vector expected = values_of(params.master(conv.weight));
+      const Vector scale = values_of(params.cache().running(exec, params, norm).scale);
+      for (size_t i = 0; i < expected.size(); ++i)
+        expected[i] = static_cast<float>(expected[i] * scale[i / (expected.size() / 3)]);
+      CHECK(values_of(folded) == expected);
+    }
+}
+
 }  // namespace ringfort::testing

@@ -55,6 +55,24 @@ TEST_CASE("run folder: records read back as written", "[tools]") {
     CHECK_THAT(read_text(path / kSummaryFile), Contains(line));
 }
 
+TEST_CASE("run folder: without held-out images there are no accuracies to show", "[tools]") {
+  const TempFolder folder;
+  {
+    RunFolder run(folder / "run", example_recipe(), ExistingRun::kRefuse, quiet());
+    EpochRecord epoch;
+    epoch.epoch = 1;
+    epoch.train_loss = 1.5;
+    run.on_epoch(epoch);
+  }
+  CHECK_THAT(read_text(folder / "run" / kSummaryFile), Contains("1,0,1.5,0,,,0,"));
+  CHECK_THAT(read_text(folder / "run" / kMetricsFile), !Contains("robust_accuracy"));
+  const RunData data = read_run(folder / "run");
+  REQUIRE(data.epochs.size() == 1);
+  CHECK_FALSE(data.epochs[0].clean_accuracy);
+  CHECK_FALSE(data.epochs[0].robust_accuracy);
+  CHECK(data.epochs[0].train_loss == 1.5);
+}
+
 TEST_CASE("run folder: an existing run is refused and nothing of it is lost", "[tools]") {
   const TempFolder folder;
   const fs::path path = folder / "run";

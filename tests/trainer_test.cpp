@@ -135,6 +135,29 @@ TEST_CASE("a rerun with the same seed and threads gives the same bytes", "[train
   CHECK(train_and_read(other, data, 2) != first);
 }
 
+TEST_CASE("without held-out images nothing is measured and the newest weights are kept",
+          "[trainer]") {
+  const Dataset data = quarters(160);
+  Recipe recipe = small_recipe();
+  recipe.hold_out = 0;
+  recipe.probe_every = 0;
+  recipe.epochs = 2;
+  Exec exec;
+  TempFolder folder;
+  Recorder recorder;
+  const TrainingResult result = Trainer(exec, recipe, data).run(folder.path(), recorder);
+  REQUIRE(recorder.epochs.size() == 2);
+  for (const EpochRecord& epoch : recorder.epochs) {
+    CHECK_FALSE(epoch.clean_accuracy);
+    CHECK_FALSE(epoch.robust_accuracy);
+    CHECK(epoch.best);
+  }
+  CHECK_FALSE(result.best_robust);
+  CHECK(result.best_epoch == 2);
+  CHECK(load_checkpoint(exec, folder / "best.safetensors")
+            .metadata.count("ringfort.held_out_robust_accuracy") == 0);
+}
+
 TEST_CASE("training learns, records and keeps the best checkpoint", "[trainer]") {
   const Dataset data = quarters(400);
   Recipe recipe = small_recipe();

@@ -78,8 +78,7 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
     return evaluate->add_option(name, value, help)->take_last()->type_name("");
   };
   const std::vector<std::string> attacks = {"pgd", "fgsm", "fgsm-rs"},
-                                 dtypes = {"float32", "bfloat16"},
-                                 bn = {"eval", "train", "train-track"};
+                                 dtypes = {"float32", "bfloat16"};
   option("--attack", c.attack, "pgd, fgsm, fgsm-rs [pgd]")->check(one_of(attacks));
   option("--norm", c.norm, "Linf, L2 [as in training]")->check(one_of({"Linf", "L2"}));
   add_real(evaluate, "--eps", c.eps, "radius, such as 8/255 [as in training]");
@@ -91,8 +90,6 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
       ->check(whole_number(1, 1000000));
   option("--seed", c.seed, "seed of the random starts [0]")->check(whole_number(0, UINT64_MAX));
   option("--attack-dtype", c.attack_dtype, "float32, bfloat16 [float32]")->check(one_of(dtypes));
-  option("--attack-bn", c.attack_bn, "batch norm while attacking: eval, train, train-track [eval]")
-      ->check(one_of(bn));
   option("--data-dir", c.data_dir, "folder of the data set [as in training]");
   option("--threads", c.threads, "CPU threads; 0: all cores [0]")->check(whole_number(0, 4096));
   option("--device", c.device, "auto, cpu, cuda, cuda:N [auto]");

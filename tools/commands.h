@@ -40,7 +40,6 @@ struct EvaluateCommand {
   int batch_size = 250;
   uint64_t seed = 0;
   std::string attack_dtype = "float32";
-  std::string attack_bn = "eval";
   std::optional<std::string> data_dir;
   int threads = 0;  // 0: all cores
   std::string device = "auto";

@@ -63,7 +63,8 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
   }
   options.restarts = command.restarts.value_or(one_step ? 1 : 10);
   options.stop = StopRule::kOnSuccess;
-  options.bn = parse_attack_bn(command.attack_bn);
+  // A sample's result must not depend on the batch it is in: running statistics, for every attack.
+  options.bn = AttackBn::kEval;
   options.dtype = parse_dtype(command.attack_dtype);
   options.seed = command.seed;
   return options;

@@ -65,12 +65,13 @@ void Progress::on_step(const StepRecord& record) {
 
 void Progress::on_epoch(const EpochRecord& record) {
   robust_ = record.robust_accuracy;
-  print_line(
-      fmt::format("epoch {:>{}}/{}  loss {:.3f}  clean {:>6}  robust {:>6}{}  {:.0f} images/s  {}",
-                  record.epoch, std::to_string(epochs_).size(), epochs_, record.train_loss,
-                  percent(record.clean_accuracy), percent(record.robust_accuracy),
-                  record.best ? " (best)" : "       ", record.images_per_second,
-                  duration_text(record.seconds)));
+  std::string held_out;
+  if (record.clean_accuracy && record.robust_accuracy)
+    held_out = fmt::format("clean {:>6}  robust {:>6}{}  ", percent(*record.clean_accuracy),
+                           percent(*record.robust_accuracy), record.best ? " (best)" : "       ");
+  print_line(fmt::format("epoch {:>{}}/{}  loss {:.3f}  {}{:.0f} images/s  {}", record.epoch,
+                         std::to_string(epochs_).size(), epochs_, record.train_loss, held_out,
+                         record.images_per_second, duration_text(record.seconds)));
 }
 
 void Progress::on_message(const std::string& sentence) { print_line(sentence); }

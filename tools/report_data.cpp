@@ -48,19 +48,23 @@ Integer whole(double value) {
 EpochRecord epoch_from(const std::vector<std::string>& names,
                        const std::vector<std::string>& cells) {
   require(cells.size() == names.size(), "{} cells, {} expected", cells.size(), names.size());
-  std::map<std::string, double> value;
-  for (size_t i = 0; i < names.size(); ++i) value[names[i]] = number(cells[i]);
+  std::map<std::string, double> value;  // without empty cells
+  for (size_t i = 0; i < names.size(); ++i)
+    if (!cells[i].empty()) value[names[i]] = number(cells[i]);
   const auto at = [&](const char* name) {
     require(value.contains(name), "there is no column '{}'", name);
     return value[name];
+  };
+  const auto maybe = [&](const char* name) -> std::optional<double> {
+    return value.contains(name) ? std::optional(value[name]) : std::nullopt;
   };
   EpochRecord record;
   record.epoch = whole<int>(at("epoch"));
   record.step = whole<int64_t>(at("step"));
   record.train_loss = at("train_loss");
   record.train_accuracy = at("train_accuracy");
-  record.clean_accuracy = at("clean_accuracy");
-  record.robust_accuracy = at("robust_accuracy");
+  record.clean_accuracy = maybe("clean_accuracy");
+  record.robust_accuracy = maybe("robust_accuracy");
   record.lr = at("lr");
   record.images_per_second = at("images_per_second");
   record.seconds = at("seconds");

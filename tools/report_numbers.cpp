@@ -87,8 +87,9 @@ Chart accuracy_chart(const RunData& run) {
       robust{"robust, held-out", "robust", {}, true}, probe{"probe (PGD-10)", "probe", {}, false},
       train{"training, attacked", "faint", {}, false};
   for (const EpochRecord& epoch : run.epochs) {
-    clean.points.push_back({double(epoch.epoch), epoch.clean_accuracy});
-    robust.points.push_back({double(epoch.epoch), epoch.robust_accuracy});
+    if (epoch.clean_accuracy) clean.points.push_back({double(epoch.epoch), *epoch.clean_accuracy});
+    if (epoch.robust_accuracy)
+      robust.points.push_back({double(epoch.epoch), *epoch.robust_accuracy});
   }
   for (const StepRecord& step : run.steps) {
     train.points.push_back({step.epoch, step.accuracy});
@@ -182,8 +183,8 @@ std::string reproduce_html(const RunData& run, const std::filesystem::path& fold
     if (e.attack != "fgsm") commands += " --attack-alpha " + format_float(e.alpha);
     if (e.attack == "pgd")
       commands += fmt::format(" --attack-steps {} --restarts {}", e.steps, e.restarts);
-    commands += fmt::format(" \\\n    --n {} --seed {} --attack-dtype {} --attack-bn {}\n", e.n,
-                            e.seed, shell_word(e.dtype), shell_word(e.attack_bn));
+    commands += fmt::format(" \\\n    --n {} --seed {} --attack-dtype {}\n", e.n, e.seed,
+                            shell_word(e.dtype));
   }
   if (commands.empty()) return "";
   std::string out = "<section><h2>Run it again</h2>\n<pre>" + escape(commands) + "</pre>\n";

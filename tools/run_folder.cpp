@@ -128,21 +128,25 @@ void RunFolder::on_step(const StepRecord& step) {
 }
 
 void RunFolder::on_epoch(const EpochRecord& epoch) {
-  const Json record = {{"kind", "epoch"},
-                       {"epoch", epoch.epoch},
-                       {"step", epoch.step},
-                       {"train_loss", epoch.train_loss},
-                       {"train_accuracy", epoch.train_accuracy},
-                       {"clean_accuracy", epoch.clean_accuracy},
-                       {"robust_accuracy", epoch.robust_accuracy},
-                       {"lr", epoch.lr},
-                       {"images_per_second", epoch.images_per_second},
-                       {"seconds", epoch.seconds},
-                       {"best", epoch.best}};
+  Json record = {{"kind", "epoch"},
+                 {"epoch", epoch.epoch},
+                 {"step", epoch.step},
+                 {"train_loss", epoch.train_loss},
+                 {"train_accuracy", epoch.train_accuracy},
+                 {"lr", epoch.lr},
+                 {"images_per_second", epoch.images_per_second},
+                 {"seconds", epoch.seconds},
+                 {"best", epoch.best}};
+  if (epoch.clean_accuracy) record["clean_accuracy"] = *epoch.clean_accuracy;
+  if (epoch.robust_accuracy) record["robust_accuracy"] = *epoch.robust_accuracy;
   metrics_->append(to_line(record));
-  summary_->append(fmt::format("{},{},{:.6g},{:.6g},{:.6g},{:.6g},{:.6g},{:.1f},{:.2f},{:d}",
-                               epoch.epoch, epoch.step, epoch.train_loss, epoch.train_accuracy,
-                               epoch.clean_accuracy, epoch.robust_accuracy, epoch.lr,
+  // An empty cell: no images are held out.
+  const auto cell = [](std::optional<double> value) {
+    return value ? fmt::format("{:.6g}", *value) : std::string();
+  };
+  summary_->append(fmt::format("{},{},{:.6g},{:.6g},{},{},{:.6g},{:.1f},{:.2f},{:d}", epoch.epoch,
+                               epoch.step, epoch.train_loss, epoch.train_accuracy,
+                               cell(epoch.clean_accuracy), cell(epoch.robust_accuracy), epoch.lr,
                                epoch.images_per_second, epoch.seconds, epoch.best));
   progress_.on_epoch(epoch);
 }
