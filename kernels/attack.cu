@@ -45,7 +45,6 @@ void l2_start(Exec& exec, View x_adv, View x_nat, float eps, float lower, float 
               RandomKey key, const int64_t* samples) {
   with_attack_scalar("l2_start", {x_adv, x_nat}, [&]<class S>(S) {
     const int64_t length = x_nat.shape.per_sample();
-    map_random(exec, NormalNoise{}, key, samples, x_adv, {x_nat});
     for_each_row(
         exec, x_nat.shape.n, length,
         L2StartRow<S>{x_adv.as<S>(), x_nat.as<const S>(), samples, length, key, eps, lower, upper});

@@ -25,7 +25,6 @@ struct CrossEntropyRow {
 
   template <class Row>
   HD void operator()(const Row& row, int64_t n) const {
-    using std::log;
     const S* z = logits + n * classes;
     S* const dz = dlogits == nullptr ? nullptr : dlogits + n * classes;
     const auto logit = [z](int64_t k) { return z[k]; };
@@ -43,7 +42,8 @@ struct CrossEntropyRow {
       row.each(classes, [=](int64_t k) { dz[k] = scale * dz[k] - (k == label ? at_label : S(0)); });
     }
     if (row.first() && prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
-    if (row.first()) loss[n] = log(total) + (largest - z[label]);
+    // 1 <= total <= K: the largest logit's own term is 1
+    if (row.first()) loss[n] = log_of_positive(total) + (largest - z[label]);
   }
 };
 

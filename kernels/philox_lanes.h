@@ -2,6 +2,8 @@
 // counters side by side so that they vectorise.
 #pragma once
 
+#include <cstring>
+
 #include "kernels/philox.h"
 
 #if defined(__AVX512F__) && !defined(__CUDACC__)
@@ -31,9 +33,9 @@ inline void multiply_low(PhiloxLanes& product, const PhiloxLanes& words, uint64_
 #endif
 }
 
-// words[k][b] = word k of block first_block + b.
+// words[4 b + k] = word k of block first_block + b: in the order of the elements.
 inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_block,
-                          uint32_t (&words)[4][kPhiloxBlocks]) {
+                          uint32_t (&words)[4 * kPhiloxBlocks]) {
   constexpr int kGroups = kPhiloxBlocks / 8;
   const Philox4 start = key.counter(sample, first_block);
   PhiloxLanes c0[kGroups], c1[kGroups], c2[kGroups], c3[kGroups];
@@ -58,22 +60,24 @@ inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_
     key0 += kPhiloxWeyl0;
     key1 += kPhiloxWeyl1;
   }
-  for (int g = 0; g < kGroups; ++g)
-    for (int lane = 0; lane < 8; ++lane) {
-      words[0][8 * g + lane] = static_cast<uint32_t>(c0[g][lane]);
-      words[1][8 * g + lane] = static_cast<uint32_t>(c1[g][lane]);
-      words[2][8 * g + lane] = static_cast<uint32_t>(c2[g][lane]);
-      words[3][8 * g + lane] = static_cast<uint32_t>(c3[g][lane]);
-    }
+  for (int g = 0; g < kGroups; ++g) {
+    // Two words of a counter to a lane, then the lanes in the order of the counters.
+    const PhiloxLanes w01 = (c0[g] & 0xFFFFFFFFu) | (c1[g] << 32);
+    const PhiloxLanes w23 = (c2[g] & 0xFFFFFFFFu) | (c3[g] << 32);
+    const PhiloxLanes first = __builtin_shufflevector(w01, w23, 0, 8, 1, 9, 2, 10, 3, 11);
+    const PhiloxLanes second = __builtin_shufflevector(w01, w23, 4, 12, 5, 13, 6, 14, 7, 15);
+    std::memcpy(words + 32 * g, &first, sizeof first);
+    std::memcpy(words + 32 * g + 16, &second, sizeof second);
+  }
 }
 
 #else  // nvcc does not know vector types; there the CPU is not the backend that counts
 
-inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_block,
-                          uint32_t (&words)[4][kPhiloxBlocks]) {
+HD inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_block,
+                             uint32_t (&words)[4 * kPhiloxBlocks]) {
   for (int b = 0; b < kPhiloxBlocks; ++b) {
     const Philox4 four = key.words(sample, first_block + static_cast<uint32_t>(b));
-    for (int k = 0; k < 4; ++k) words[k][b] = four.word[k];
+    for (int k = 0; k < 4; ++k) words[4 * b + k] = four.word[k];
   }
 }
 
@@ -82,13 +86,13 @@ inline void philox_blocks(const RandomKey& key, uint64_t sample, uint32_t first_
 // uniform[i] = uniform01 of element first + i of the sample, i in [0, n) rounded up to a multiple
 // of 4 kPhiloxBlocks. REQUIRES: first % 4 == 0.
 template <class S>
-void uniform_run(const RandomKey& key, uint64_t sample, int64_t first, int64_t n, S* uniform) {
+HD void uniform_run(const RandomKey& key, uint64_t sample, int64_t first, int64_t n, S* uniform) {
   for (int64_t i = 0; i < n; i += 4 * kPhiloxBlocks) {
-    alignas(64) uint32_t words[4][kPhiloxBlocks];
+    alignas(64) uint32_t words[4 * kPhiloxBlocks];
     philox_blocks(key, sample, static_cast<uint32_t>((first + i) / 4), words);
 #pragma omp simd
-    for (int b = 0; b < kPhiloxBlocks; ++b)
-      for (int k = 0; k < 4; ++k) uniform[i + 4 * b + k] = static_cast<S>(uniform01(words[k][b]));
+    for (int j = 0; j < 4 * kPhiloxBlocks; ++j)
+      uniform[i + j] = static_cast<S>(uniform01(words[j]));
   }
 }
 

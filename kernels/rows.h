@@ -9,7 +9,7 @@
 #include "kernels/map.h"
 #include "kernels/scalar.h"
 
-#ifdef __CUDACC__
+#ifdef RINGFORT_DEVICE_CODE
 #include "kernels/rows_cuda.cuh"
 #endif
 
@@ -67,6 +67,17 @@ class CpuRow {
     const int32_t lowest = combine(index, [](int32_t a, int32_t b) { return minimum(a, b); });
     return lowest < n ? lowest : 0;  // none: all are NaN
   }
+  // body(i, u), i in [0, n), with u uniform in (0, 1): element i's own number of (key, sample).
+  template <class S, class Body>
+  HD void each_uniform(const RandomKey& key, uint64_t sample, int64_t n, const Body& body) const {
+    alignas(64) S uniform[detail::kRun];
+    for (int64_t first = 0; first < n; first += detail::kRun) {
+      const int64_t count = n - first < detail::kRun ? n - first : detail::kRun;
+      detail::uniform_run(key, sample, first, count, uniform);
+#pragma omp simd
+      for (int64_t i = 0; i < count; ++i) body(first + i, uniform[i]);
+    }
+  }
   // true for exactly one of the threads that share the row
   HD bool first() const { return true; }
 
@@ -104,8 +115,8 @@ class CpuRow {
 // threads are worth it.
 template <class Fn>
 void for_each(Exec& exec, int64_t count, int64_t cost, const Fn& fn) {
-#ifdef __CUDACC__
-  if (exec.device().kind == DeviceKind::kCuda) return cuda::for_each(count, fn);
+#ifdef RINGFORT_DEVICE_CODE
+  if (exec.device().kind == DeviceKind::kCuda) return cuda::for_each(exec, count, fn);
 #endif
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (count * cost > detail::kParallelElements)
@@ -115,8 +126,8 @@ void for_each(Exec& exec, int64_t count, int64_t cost, const Fn& fn) {
 // fn(context, row) for row in [0, rows), each row `length` elements long.
 template <class Fn>
 void for_each_row(Exec& exec, int64_t rows, int64_t length, const Fn& fn) {
-#ifdef __CUDACC__
-  if (exec.device().kind == DeviceKind::kCuda) return cuda::for_each_row(rows, fn);
+#ifdef RINGFORT_DEVICE_CODE
+  if (exec.device().kind == DeviceKind::kCuda) return cuda::for_each_row(exec, rows, fn);
 #endif
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (rows * length > detail::kParallelElements)

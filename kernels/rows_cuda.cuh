@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "kernels/launch_cuda.cuh"
+#include "kernels/philox.h"
 
 namespace ringfort::cuda {
 
@@ -48,6 +49,16 @@ class CudaRow {
                          })
         .index;
   }
+  template <class S, class Body>
+  __device__ void each_uniform(const RandomKey& key, uint64_t sample, int64_t n,
+                               const Body& body) const {
+    for (int64_t block = threadIdx.x; 4 * block < n; block += kThreads) {
+      const Philox4 words = key.words(sample, static_cast<uint32_t>(block));
+      for (int k = 0; k < 4 && 4 * block + k < n; ++k)
+        body(4 * block + k, static_cast<S>(uniform01(words.word[k])));
+    }
+    __syncthreads();
+  }
   __device__ bool first() const { return threadIdx.x == 0; }
 
  private:
@@ -70,13 +81,13 @@ __global__ void for_each_row_kernel(Fn fn) {
 }
 
 template <class Fn>
-void for_each(int64_t count, const Fn& fn) {
-  launch("for_each", blocks_for(count), for_each_kernel<Fn>, fn, count);
+void for_each(Exec& exec, int64_t count, const Fn& fn) {
+  launch(exec, "for_each", blocks_for(count), for_each_kernel<Fn>, fn, count);
 }
 
 template <class Fn>
-void for_each_row(int64_t rows, const Fn& fn) {
-  launch("for_each_row", rows, for_each_row_kernel<Fn>, fn);
+void for_each_row(Exec& exec, int64_t rows, const Fn& fn) {
+  launch(exec, "for_each_row", rows, for_each_row_kernel<Fn>, fn);
 }
 
 }  // namespace ringfort::cuda
