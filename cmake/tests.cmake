@@ -31,6 +31,29 @@ set(properties ENVIRONMENT "OMP_WAIT_POLICY=passive" TIMEOUT 600)
 if(RINGFORT_SANITIZE)
   catch_discover_tests(ringfort-tests TEST_SPEC "~[slow]" TEST_PREFIX "sanitize/" ${arguments}
     PROPERTIES ${properties})
+
+  # Device code on the CPU: the same kernels and the same kernel tests, compiled as if for CUDA
+  # against tests/emulation/cuda_runtime.h, run with the warps of a block in both orders.
+  file(GLOB emulated CONFIGURE_DEPENDS kernels/*.cpp kernels/*.cu tests/emulation/*.cpp
+    tests/kernels_*_test.cpp)
+  list(FILTER emulated EXCLUDE REGEX "_no_cuda\\.cpp$")
+  list(FILTER emulated EXCLUDE REGEX "[^o]_(cudnn|cublaslt)\\.cpp$")
+  file(GLOB device_sources CONFIGURE_DEPENDS kernels/*_cuda.cu)
+  set_source_files_properties(${device_sources} PROPERTIES LANGUAGE CXX)
+  add_executable(ringfort-emulation-tests tests/main.cpp ${emulated})
+  target_include_directories(ringfort-emulation-tests BEFORE PRIVATE tests/emulation)
+  target_compile_definitions(ringfort-emulation-tests PRIVATE RINGFORT_CUDA_EMULATION)
+  # Sixteen bytes at a time are read as another type than they were written as; nvcc has no qualms.
+  target_compile_options(ringfort-emulation-tests PRIVATE -fno-strict-aliasing)
+  target_link_libraries(ringfort-emulation-tests PRIVATE ringfort-flags OpenMP::OpenMP_CXX
+    Threads::Threads fmt::fmt nlohmann_json::nlohmann_json ${DNNL_LIBRARY} Catch2::Catch2)
+  # Other arguments for each, because Catch2's script names its files by them.
+  catch_discover_tests(ringfort-emulation-tests TEST_PREFIX "emulated-forward/"
+    EXTRA_ARGS --warn NoTests --order decl
+    PROPERTIES ENVIRONMENT "RINGFORT_EMULATION_ORDER=forward" TIMEOUT 600)
+  catch_discover_tests(ringfort-emulation-tests TEST_PREFIX "emulated-reverse/"
+    EXTRA_ARGS --warn NoTests --order lex
+    PROPERTIES ENVIRONMENT "RINGFORT_EMULATION_ORDER=reverse" TIMEOUT 600)
 else()
   catch_discover_tests(ringfort-tests ${arguments} PROPERTIES ${properties})
 endif()

@@ -39,6 +39,10 @@ void relu_backward(Exec& exec, View dx, View dy, View mask, float beta) {
     map(exec, MaskBackward{}, {dx}, {dy, mask, dx});
 }
 
+void add_bias(Exec& exec, View y, View bias, bool rectify) {
+  map_channels(exec, AddBias{rectify}, {y}, {y}, {bias});
+}
+
 void bias_gradient(Exec& exec, View db, View dy, float beta) {
   channel_reduce(exec, Copy{}, {db}, {dy}, beta);
 }
@@ -55,6 +59,20 @@ void add(Exec& exec, View y, View a, View b) { map(exec, Add{}, {y}, {a, b}); }
 void convert(Exec& exec, View y, View x) { map(exec, Copy{}, {y}, {x}); }
 
 namespace {
+
+struct CopyChannels {
+  View to, from;
+  float beta;
+  HD void operator()(int64_t i) const {
+    const int64_t pixel = i / to.shape.c, c = i % to.shape.c;
+    double value = 0;
+    if (c < from.shape.c) {
+      value = detail::load_element<double>(from, pixel * from.shape.c + c);
+      if (beta != 0) value += static_cast<double>(beta) * detail::load_element<double>(to, i);
+    }
+    detail::store_element(to, i, value);
+  }
+};
 
 // One pixel per call: its channels lie together in one layout and 16 at a time in the other.
 template <class T>
@@ -78,6 +96,14 @@ void reorder_as(Exec& exec, View y, View x) {
 }
 
 }  // namespace
+
+void copy_channels(Exec& exec, View to, View from, float beta) {
+  require(to.shape.pixels() == from.shape.pixels() && to.layout == Layout::kChannelsLast &&
+              from.layout == Layout::kChannelsLast,
+          "copy_channels: {} and {} are not the same pixels, channels last", to_string(to.shape),
+          to_string(from.shape));
+  for_each(exec, to.count(), 1, CopyChannels{to, from, beta});
+}
 
 void reorder(Exec& exec, View y, View x) {
   require(y.shape == x.shape && y.dtype == x.dtype, "reorder: {} {} and {} {} differ",

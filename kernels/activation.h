@@ -48,6 +48,16 @@ struct Add {
   }
 };
 
+// relu?(x + bias)
+struct AddBias {
+  bool rectify;
+  template <class S>
+  HD S operator()(S x, S bias) const {
+    const S z = x + bias;
+    return rectify && !(z > S(0)) ? S(0) : z;
+  }
+};
+
 struct Copy {
   template <class S>
   HD S operator()(S x) const {
@@ -103,6 +113,9 @@ void relu(Exec& exec, View y, View mask, View x);
 void relu_mask(Exec& exec, View mask, View y);
 void relu_backward(Exec& exec, View dx, View dy, View mask, float beta);
 
+// y = relu?(y + bias), bias: C values: for a product whose library has no such epilogue.
+void add_bias(Exec& exec, View y, View bias, bool rectify);
+
 // db = beta db + sum of dy over samples and pixels; db: C values.
 void bias_gradient(Exec& exec, View db, View dy, float beta);
 
@@ -112,6 +125,9 @@ void accumulate(Exec& exec, View total, View part, float beta);
 void add(Exec& exec, View y, View a, View b);
 // Same elements, other dtype.
 void convert(Exec& exec, View y, View x);
+// The same pixels with more or fewer channels: to = from + beta to in the channels that both have,
+// 0 in those that `from` lacks. Channels last.
+void copy_channels(Exec& exec, View to, View from, float beta);
 // Same elements and dtype, other layout.
 void reorder(Exec& exec, View y, View x);
 

@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "kernels/device_memory.h"
 #include "kernels/onednn.h"
 #include "kernels/plans.h"
 
@@ -9,8 +10,7 @@ namespace ringfort {
 
 Exec::Exec(Device device, int threads, const std::string& plan_file)
     : device_(device), threads_(threads) {
-  require(device.kind == DeviceKind::kCpu,
-          "this build of Ringfort has no CUDA backend; use --device cpu");
+  if (device.kind == DeviceKind::kCuda) cuda_ = make_cuda_context(device.index);
   require(threads >= 0, "threads: {} asked for; give 1 or more, or 0 for all cores", threads);
   if (threads_ == 0) threads_ = omp_get_num_procs();
   omp_set_num_threads(threads_);
@@ -22,9 +22,10 @@ Exec::~Exec() = default;
 
 void* Exec::scratch(int64_t bytes) {
   if (bytes <= scratch_bytes_) return scratch_.get();
-  scratch_.reset();  // first give back: both together may not fit
+  synchronize(*this);  // work that is queued may still use it
+  scratch_.reset();    // first give back: both together may not fit
   scratch_bytes_ = 0;
-  scratch_ = allocate_aligned(bytes, "scratch for a kernel");
+  scratch_ = allocate_on(device_, bytes, "scratch for a kernel");
   scratch_bytes_ = bytes;
   return scratch_.get();
 }

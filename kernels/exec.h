@@ -21,6 +21,22 @@ struct Device {
   friend bool operator==(const Device&, const Device&) = default;
 };
 
+// Owns memory of a device; released where it came from.
+struct ReleaseMemory {
+  DeviceKind device = DeviceKind::kCpu;
+  void operator()(void* memory) const;
+};
+using DeviceMemory = std::unique_ptr<void, ReleaseMemory>;
+
+class CudaContext;  // kernels/exec_cuda.h: stream and library handles
+struct CudaContextDeleter {
+  void operator()(CudaContext* context) const;
+};
+using CudaContextHandle = std::unique_ptr<CudaContext, CudaContextDeleter>;
+// Errors: a build without CUDA, no device, a number that is not there.
+CudaContextHandle make_cuda_context(int device_index);
+int cuda_device_count();
+
 class PlanCache;  // kernels/plans.h: which implementation is the fastest for a shape, measured once
 class OneDnn;     // kernels/onednn.h: engine, stream, primitives
 
@@ -37,9 +53,10 @@ class Exec {
   int threads() const { return threads_; }
   PlanCache& plans() { return *plans_; }
   OneDnn& onednn() { return *onednn_; }
+  CudaContext& cuda() { return *cuda_; }  // REQUIRES: a CUDA device
 
-  // Scratch of at least `bytes`, 64-byte aligned, valid until the next call. It grows while a
-  // program warms up and stays the same afterwards; kernels allocate nothing else.
+  // Device scratch of at least `bytes`, 64-byte aligned, valid until the next call. It grows while
+  // a program warms up and stays the same afterwards; kernels allocate nothing else.
   void* scratch(int64_t bytes);
 
  private:
@@ -47,8 +64,12 @@ class Exec {
   int threads_;
   std::unique_ptr<PlanCache> plans_;
   std::unique_ptr<OneDnn> onednn_;
-  AlignedMemory scratch_;
+  CudaContextHandle cuda_;
+  DeviceMemory scratch_;
   int64_t scratch_bytes_ = 0;
 };
+
+// Waits until all work queued so far is done; nothing to wait for on the CPU.
+void synchronize(Exec& exec);
 
 }  // namespace ringfort

@@ -43,12 +43,15 @@ struct CrossEntropyRow {
     }
     if (row.first() && prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
     // 1 <= total <= K: the largest logit's own term is 1
-    if (row.first()) loss[n] = log_of_positive(total) + (largest - z[label]);
+    if (!row.first()) return;
+    // A label that is no class was refused on the CPU; a device cannot throw and says NaN.
+    const bool known = label >= 0 && label < classes;
+    loss[n] = known ? log_of_positive(total) + (largest - z[label]) : S(NAN);
   }
 };
 
 // loss (N), dlogits (N, K) or a view without data, prediction (N) int32 or a view without data.
-// Errors: a label outside [0, K) names the sample and the label.
+// Errors: a label outside [0, K) names the sample and the label; on CUDA its loss is NaN.
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
                    double weight);
 

@@ -14,7 +14,7 @@
 #include "kernels/philox_lanes.h"
 #include "kernels/slots.h"
 
-#ifdef __CUDACC__
+#ifdef RINGFORT_DEVICE_CODE
 #include "kernels/map_cuda.cuh"
 #endif
 
@@ -203,8 +203,8 @@ void map(Exec& exec, const Fn& fn, const View (&outputs)[kOut], const View (&inp
   const auto in = std::to_array(inputs);
   detail::require_same_elements("map", out, in);
   detail::with_scalar(out, in, [&]<class S>(S) {
-#ifdef __CUDACC__
-    if (exec.device().kind == DeviceKind::kCuda) return cuda::map<S>(fn, out, in);
+#ifdef RINGFORT_DEVICE_CODE
+    if (exec.device().kind == DeviceKind::kCuda) return cuda::map<S>(exec, fn, out, in);
 #endif
     detail::map_cpu<S>(exec, fn, out, in);
   });
@@ -223,8 +223,9 @@ void map_channels(Exec& exec, const Fn& fn, const View (&outputs)[kOut], const V
     require(view.count() == out[0].shape.c, "map_channels: {} values for {} channels", view.count(),
             out[0].shape.c);
   detail::with_scalar(out, in, [&]<class S>(S) {
-#ifdef __CUDACC__
-    if (exec.device().kind == DeviceKind::kCuda) return cuda::map_channels<S>(fn, out, in, params);
+#ifdef RINGFORT_DEVICE_CODE
+    if (exec.device().kind == DeviceKind::kCuda)
+      return cuda::map_channels<S>(exec, fn, out, in, params);
 #endif
     if (out[0].layout == Layout::kBlocked16)
       detail::map_channels_blocked<S>(exec, fn, out, in, params);
@@ -244,9 +245,9 @@ void map_random(Exec& exec, const Fn& fn, RandomKey key, const int64_t* samples,
   detail::require_same_elements("map_random", out, in);
   require(output.layout == Layout::kChannelsLast, "map_random: views must be channels last");
   detail::with_scalar(out, in, [&]<class S>(S) {
-#ifdef __CUDACC__
+#ifdef RINGFORT_DEVICE_CODE
     if (exec.device().kind == DeviceKind::kCuda)
-      return cuda::map_random<S>(fn, key, samples, out, in);
+      return cuda::map_random<S>(exec, fn, key, samples, out, in);
 #endif
     const int64_t length = output.shape.per_sample(),
                   runs = (length + detail::kRun - 1) / detail::kRun;

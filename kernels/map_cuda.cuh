@@ -1,7 +1,7 @@
 // map, map_channels, map_random on CUDA. One kernel serves the three: they differ only in the extra
 // values that follow the inputs in the functor's argument list. A thread computes 8 consecutive
-// elements, so that a byte of a kBit view is written by one thread. Vector loads are left to the
-// CUDA backend.
+// elements: it loads all of its inputs first, 16 bytes at a time, so that many loads are in flight,
+// and a byte of a kBit view is written by one thread.
 #pragma once
 
 #include <utility>
@@ -11,103 +11,151 @@
 
 namespace ringfort::cuda {
 
-inline constexpr int kPerThread = 8;
+// The extra values of elements first .. first + 7: load(first, n, values), values[k][j].
 
 struct NoExtra {
   static constexpr size_t kCount = 0;
   template <class S>
-  __device__ void load(int64_t, S*) const {}
+  __device__ void load(int64_t, int, S (*)[kPerThread]) const {}
 };
 
-// Each channel parameter's value for the channel of element i.
+// Each channel parameter's value for the channel of an element.
 template <size_t kParams>
 struct ChannelExtra {
   static constexpr size_t kCount = kParams;
   Views<kParams> params;
   int64_t channels, plane;  // plane: pixels per sample
   Layout layout;
+  bool packed;  // eight elements are eight channels that one load may fetch
+
+  __device__ int64_t channel(int64_t i) const {
+    if (layout == Layout::kBlocked16) return i / (plane * 16) % (channels / 16) * 16 + i % 16;
+    // A 64-bit remainder costs as much as the rest of the kernel.
+    if (i <= 0xFFFFFFFF) return static_cast<uint32_t>(i) % static_cast<uint32_t>(channels);
+    return i % channels;
+  }
 
   template <class S>
-  __device__ void load(int64_t i, S* extra) const {
-    const int64_t c = layout == Layout::kBlocked16
-                          ? i / (plane * 16) % (channels / 16) * 16 + i % 16
-                          : i % channels;
-    for (size_t k = 0; k < kParams; ++k) extra[k] = detail::load_element<S>(params.view[k], c);
+  __device__ void load(int64_t first, int n, S (*values)[kPerThread]) const {
+    if (packed) {
+      const int64_t c = channel(first);
+      for (int k = 0; k < static_cast<int>(kParams); ++k) load_eight(params.view[k], c, values[k]);
+      return;
+    }
+    for (int j = 0; j < n; ++j) {
+      const int64_t c = channel(first + j);
+      for (int k = 0; k < static_cast<int>(kParams); ++k)
+        values[k][j] = detail::load_element<S>(params.view[k], c);
+    }
   }
 };
 
 struct RandomExtra {
   static constexpr size_t kCount = 1;
   RandomKey key;
-  const int64_t* samples;  // device-accessible
+  const int64_t* samples;  // on the device
   int64_t length;          // elements per sample
 
   template <class S>
-  __device__ void load(int64_t i, S* extra) const {
-    const uint32_t word =
-        key.word(static_cast<uint64_t>(samples[i / length]), static_cast<uint32_t>(i % length));
-    extra[0] = static_cast<S>(uniform01(word));
+  __device__ void load(int64_t first, int n, S (*values)[kPerThread]) const {
+    for (int j = 0; j < n;) {
+      // Up to four elements of one sample share a counter.
+      const int64_t sample = (first + j) / length, element = (first + j) % length;
+      const Philox4 words =
+          key.words(static_cast<uint64_t>(samples[sample]), static_cast<uint32_t>(element / 4));
+      for (int64_t e = element; e / 4 == element / 4 && e < length && j < n; ++e, ++j)
+        values[0][j] = static_cast<S>(uniform01(words.word[e % 4]));
+    }
   }
 };
 
+// One more than there may be: an array of none is none.
+template <class S, size_t kCount>
+struct Columns {
+  S value[kCount + 1][kPerThread];
+};
+
 template <class S, class Fn, size_t... kIn, size_t... kExtra>
-__device__ auto apply(const Fn& fn, const View* in, const S* extra, int64_t i,
+__device__ auto apply(const Fn& fn, const S (*in)[kPerThread], const S (*extra)[kPerThread], int j,
                       std::index_sequence<kIn...>, std::index_sequence<kExtra...>) {
-  return fn(detail::load_element<S>(in[kIn], i)..., extra[kExtra]...);
+  return fn(in[kIn][j]..., extra[kExtra][j]...);
 }
 
+// The last elements of a view, or all of one that does not start on 16 bytes.
 template <class S>
-__device__ void store_eight(const View& view, int64_t first, int n, const S* values) {
+__device__ void load_some(const View& view, int64_t first, int n, S* to) {
+  for (int j = 0; j < n; ++j) to[j] = detail::load_element<S>(view, first + j);
+}
+template <class S>
+__device__ void store_some(const View& view, int64_t first, int n, const S* from) {
   if (view.dtype == Dtype::kBit) {
     unsigned byte = 0;
-    for (int j = 0; j < n; ++j) byte |= (values[j] != S(0) ? 1u : 0u) << j;
+    for (int j = 0; j < n; ++j) byte |= (from[j] != S(0) ? 1u : 0u) << j;
     view.as<uint8_t>()[first / 8] = static_cast<uint8_t>(byte);
   } else {
-    for (int j = 0; j < n; ++j) detail::store_element(view, first + j, values[j]);
+    for (int j = 0; j < n; ++j) detail::store_element(view, first + j, from[j]);
   }
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn, class Extra>
-__global__ void map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Extra extra, int64_t count) {
-  const int64_t first = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * kPerThread;
+__global__ void map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Extra extra, int64_t count,
+                           bool packed) {
+  const int64_t first = (static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kPerThread;
   if (first >= count) return;
   const int n = static_cast<int>(count - first < kPerThread ? count - first : kPerThread);
-  S results[kOut][kPerThread];
-  for (int j = 0; j < n; ++j) {
-    S values[Extra::kCount + 1];
-    extra.load(first + j, values);
-    const auto result = apply<S>(fn, in.view, values, first + j, std::make_index_sequence<kIn>{},
-                                 std::make_index_sequence<Extra::kCount>{});
-    for (size_t k = 0; k < kOut; ++k) results[k][j] = result_at(result, static_cast<int>(k));
+  const bool whole = packed && n == kPerThread;
+  Columns<S, kIn> inputs;
+  Columns<S, Extra::kCount> extras;
+  Columns<S, kOut> results;
+  for (int k = 0; k < static_cast<int>(kIn); ++k) {
+    if (whole)
+      load_eight(in.view[k], first, inputs.value[k]);
+    else
+      load_some(in.view[k], first, n, inputs.value[k]);
   }
-  for (size_t k = 0; k < kOut; ++k) store_eight(out.view[k], first, n, results[k]);
+  extra.load(first, n, extras.value);
+  for (int j = 0; j < n; ++j) {
+    const auto result = apply<S>(fn, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
+                                 std::make_index_sequence<Extra::kCount>{});
+    for (int k = 0; k < static_cast<int>(kOut); ++k) results.value[k][j] = result_at(result, k);
+  }
+  for (int k = 0; k < static_cast<int>(kOut); ++k) {
+    if (whole)
+      store_eight(out.view[k], first, results.value[k]);
+    else
+      store_some(out.view[k], first, n, results.value[k]);
+  }
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn, class Extra>
-void launch_map(const char* launcher, const Fn& fn, const std::array<View, kOut>& out,
+void launch_map(Exec& exec, const char* launcher, const Fn& fn, const std::array<View, kOut>& out,
                 const std::array<View, kIn>& in, const Extra& extra) {
   const int64_t count = out[0].count();
-  launch(launcher, blocks_for((count + kPerThread - 1) / kPerThread),
-         map_kernel<S, Fn, kOut, kIn, Extra>, fn, Views<kOut>(out), Views<kIn>(in), extra, count);
+  launch(exec, launcher, blocks_for(ceil_div(count, kPerThread)),
+         map_kernel<S, Fn, kOut, kIn, Extra>, fn, Views<kOut>(out), Views<kIn>(in), extra, count,
+         starts_on_16_bytes(out) && starts_on_16_bytes(in));
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn>
-void map(const Fn& fn, const std::array<View, kOut>& out, const std::array<View, kIn>& in) {
-  launch_map<S>("map", fn, out, in, NoExtra{});
+void map(Exec& exec, const Fn& fn, const std::array<View, kOut>& out,
+         const std::array<View, kIn>& in) {
+  launch_map<S>(exec, "map", fn, out, in, NoExtra{});
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn, size_t kParams>
-void map_channels(const Fn& fn, const std::array<View, kOut>& out, const std::array<View, kIn>& in,
-                  const std::array<View, kParams>& params) {
+void map_channels(Exec& exec, const Fn& fn, const std::array<View, kOut>& out,
+                  const std::array<View, kIn>& in, const std::array<View, kParams>& params) {
   const Shape& shape = out[0].shape;
-  launch_map<S>("map_channels", fn, out, in,
-                ChannelExtra<kParams>{params, shape.c, shape.h * shape.w, out[0].layout});
+  const bool packed = shape.c % kPerThread == 0 && starts_on_16_bytes(params);
+  launch_map<S>(exec, "map_channels", fn, out, in,
+                ChannelExtra<kParams>{params, shape.c, shape.h * shape.w, out[0].layout, packed});
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn>
-void map_random(const Fn& fn, RandomKey key, const int64_t* samples,
+void map_random(Exec& exec, const Fn& fn, RandomKey key, const int64_t* samples,
                 const std::array<View, kOut>& out, const std::array<View, kIn>& in) {
-  launch_map<S>("map_random", fn, out, in, RandomExtra{key, samples, out[0].shape.per_sample()});
+  launch_map<S>(exec, "map_random", fn, out, in,
+                RandomExtra{key, samples, out[0].shape.per_sample()});
 }
 
 }  // namespace ringfort::cuda

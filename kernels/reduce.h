@@ -7,7 +7,7 @@
 
 #include "kernels/map.h"
 
-#ifdef __CUDACC__
+#ifdef RINGFORT_DEVICE_CODE
 #include "kernels/reduce_cuda.cuh"
 #endif
 
@@ -166,9 +166,9 @@ void channel_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& out
     require(view.count() == in[0].shape.c, "channel_reduce: {} sums for {} channels", view.count(),
             in[0].shape.c);
   with_scalar(in, in, [&]<class S>(S) {
-#ifdef __CUDACC__
+#ifdef RINGFORT_DEVICE_CODE
     if (exec.device().kind == DeviceKind::kCuda)
-      return cuda::channel_reduce<S>(fn, out, in, params, beta);
+      return cuda::channel_reduce<S>(exec, fn, out, in, params, beta);
 #endif
     channel_reduce_cpu<S>(exec, fn, out, in, params, beta);
   });
@@ -187,8 +187,8 @@ void row_reduce(Exec& exec, const Fn& fn, const View (&sums)[kSums], const View 
   for (const View& view : out)
     require(view.count() == shape.n, "row_reduce: {} sums for {} samples", view.count(), shape.n);
   detail::with_scalar(in, in, [&]<class S>(S) {
-#ifdef __CUDACC__
-    if (exec.device().kind == DeviceKind::kCuda) return cuda::row_reduce<S>(fn, out, in);
+#ifdef RINGFORT_DEVICE_CODE
+    if (exec.device().kind == DeviceKind::kCuda) return cuda::row_reduce<S>(exec, fn, out, in);
 #endif
     const int64_t length = shape.per_sample();
 #pragma omp parallel for schedule(static) \

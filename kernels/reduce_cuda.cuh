@@ -1,6 +1,8 @@
-// row_reduce and channel_reduce on CUDA: a block per row or channel. Thread t adds elements t, t +
-// kThreads, ... in double, then a tree adds the threads: a fixed order, no atomics. Few rows or
-// channels leave most of the GPU idle; splitting them is left to the CUDA backend.
+// row_reduce and channel_reduce on CUDA. Terms are added in double in an order that only the shape
+// decides, without atomics: reruns are bit-identical.
+//
+// A channel's pixels are cut into parts, a block each, so that few channels fill the GPU too; a
+// thread reads eight neighbouring channels at a time. A second kernel adds the parts.
 #pragma once
 
 #include "kernels/indexing.h"
@@ -13,63 +15,176 @@ struct Plus {
   __device__ double operator()(double a, double b) const { return a + b; }
 };
 
+inline __device__ void store_sum(const View& out, int64_t at, double total, float beta) {
+  const double before =
+      beta == 0 ? 0 : static_cast<double>(beta) * detail::load_element<double>(out, at);
+  detail::store_element(out, at, before + total);
+}
+
 template <size_t kSums>
-__device__ void store_sums(const Views<kSums>& out, int64_t at, const double* sums, float beta) {
-  for (size_t k = 0; k < kSums; ++k) {
+__device__ void store_block_sums(const Views<kSums>& out, int64_t at, const double* sums,
+                                 float beta) {
+  for (int k = 0; k < static_cast<int>(kSums); ++k) {
     const double total = block_combine(sums[k], Plus{});
-    if (threadIdx.x != 0) continue;
-    const double before =
-        beta == 0 ? 0 : static_cast<double>(beta) * detail::load_element<double>(out.view[k], at);
-    detail::store_element(out.view[k], at, before + total);
+    if (threadIdx.x == 0) store_sum(out.view[k], at, total, beta);
   }
 }
 
 template <class S, class Fn, size_t kSums, size_t kIn>
 __global__ void row_reduce_kernel(Fn fn, Views<kSums> out, Views<kIn> in, int64_t length) {
   const int64_t row = blockIdx.x;
-  const S none[1] = {};
+  const Columns<S, 0> none = {};
+  Columns<S, kIn> inputs;
   double sums[kSums] = {};
   for (int64_t i = threadIdx.x; i < length; i += kThreads) {
-    const auto result = apply<S>(fn, in.view, none, row * length + i,
-                                 std::make_index_sequence<kIn>{}, std::index_sequence<>{});
-    for (size_t k = 0; k < kSums; ++k)
-      sums[k] += static_cast<double>(result_at(result, static_cast<int>(k)));
+    for (int k = 0; k < static_cast<int>(kIn); ++k)
+      load_some(in.view[k], row * length + i, 1, inputs.value[k]);
+    const auto result = apply<S>(fn, inputs.value, none.value, 0, std::make_index_sequence<kIn>{},
+                                 std::index_sequence<>{});
+    for (int k = 0; k < static_cast<int>(kSums); ++k)
+      sums[k] += static_cast<double>(result_at(result, k));
   }
-  store_sums(out, row, sums, 0);
+  store_block_sums(out, row, sums, 0);
 }
 
+// --- channels: the general case, a block per channel ---
+
 template <class S, class Fn, size_t kSums, size_t kIn, size_t kParams>
-__global__ void channel_reduce_kernel(Fn fn, Views<kSums> out, Views<kIn> in, Views<kParams> params,
-                                      float beta) {
+__global__ void channel_kernel(Fn fn, Views<kSums> out, Views<kIn> in, Views<kParams> params,
+                               float beta) {
   const int64_t c = blockIdx.x;
   const View& first = in.view[0];
   const int64_t plane = first.shape.h * first.shape.w, pixels = first.shape.n * plane;
-  S values[kParams + 1];
+  Columns<S, kIn> inputs;
+  Columns<S, kParams> values;
   for (int k = 0; k < static_cast<int>(kParams); ++k)
-    values[k] = detail::load_element<S>(params.view[k], c);
+    load_some(params.view[k], c, 1, values.value[k]);
   double sums[kSums] = {};
   for (int64_t p = threadIdx.x; p < pixels; p += kThreads) {
-    const auto result =
-        apply<S>(fn, in.view, values, element_offset(first, p / plane, p % plane, c),
-                 std::make_index_sequence<kIn>{}, std::make_index_sequence<kParams>{});
-    for (size_t k = 0; k < kSums; ++k)
-      sums[k] += static_cast<double>(result_at(result, static_cast<int>(k)));
+    for (int k = 0; k < static_cast<int>(kIn); ++k)
+      load_some(in.view[k], element_offset(first, p / plane, p % plane, c), 1, inputs.value[k]);
+    const auto result = apply<S>(fn, inputs.value, values.value, 0, std::make_index_sequence<kIn>{},
+                                 std::make_index_sequence<kParams>{});
+    for (int k = 0; k < static_cast<int>(kSums); ++k)
+      sums[k] += static_cast<double>(result_at(result, k));
   }
-  store_sums(out, c, sums, beta);
+  store_block_sums(out, c, sums, beta);
+}
+
+// --- channels last, a multiple of 8 of them ---
+
+// How pixels and channels are laid over blocks: a pure function of the shape.
+struct ChannelGrid {
+  int columns;     // groups of 8 channels beside each other in a block; a power of two
+  int64_t tiles;   // blocks beside each other, to cover all channels
+  int64_t parts;   // blocks that share the pixels
+  int64_t pixels;  // of a part
+
+  ChannelGrid(int64_t all_pixels, int64_t channels) : columns(1) {
+    const int64_t groups = channels / kPerThread;
+    while (columns < groups && columns < kWarp) columns *= 2;
+    tiles = ceil_div(groups, columns);
+    const int64_t rows = kThreads / columns;
+    // Eight pixels to a thread: enough loads in flight, and parts for every SM.
+    parts = std::clamp<int64_t>(ceil_div(all_pixels, 8 * rows), 1, 1024);
+    pixels = ceil_div(all_pixels, parts);
+  }
+};
+
+// partial[part][k][c] = the sum over the part's pixels.
+template <class S, class Fn, size_t kSums, size_t kIn, size_t kParams>
+__global__ void channel_parts_kernel(Fn fn, double* partial, Views<kIn> in, Views<kParams> params,
+                                     ChannelGrid grid) {
+  const int64_t channels = in.view[0].shape.c, pixels = in.view[0].shape.pixels();
+  const int column = static_cast<int>(threadIdx.x) % grid.columns,
+            row = static_cast<int>(threadIdx.x) / grid.columns, rows = kThreads / grid.columns;
+  const int64_t c = (static_cast<int64_t>(blockIdx.x) * grid.columns + column) * kPerThread;
+  const int64_t begin = blockIdx.y * grid.pixels,
+                end = begin + grid.pixels < pixels ? begin + grid.pixels : pixels;
+  double sums[kSums][kPerThread] = {};
+  if (c < channels) {
+    Columns<S, kIn> inputs;
+    Columns<S, kParams> values;
+    for (int k = 0; k < static_cast<int>(kParams); ++k)
+      load_eight(params.view[k], c, values.value[k]);
+    for (int64_t pixel = begin + row; pixel < end; pixel += rows) {
+      for (int k = 0; k < static_cast<int>(kIn); ++k)
+        load_eight(in.view[k], pixel * channels + c, inputs.value[k]);
+      for (int j = 0; j < kPerThread; ++j) {
+        const auto result =
+            apply<S>(fn, inputs.value, values.value, j, std::make_index_sequence<kIn>{},
+                     std::make_index_sequence<kParams>{});
+        for (int k = 0; k < static_cast<int>(kSums); ++k)
+          sums[k][j] += static_cast<double>(result_at(result, k));
+      }
+    }
+  }
+  __shared__ double of_thread[kPerThread][kThreads];
+  for (int k = 0; k < static_cast<int>(kSums); ++k) {
+    for (int j = 0; j < kPerThread; ++j) of_thread[j][threadIdx.x] = sums[k][j];
+    __syncthreads();
+    // One thread per channel of the tile adds the rows in order.
+    const int lane = static_cast<int>(threadIdx.x);
+    const int64_t to = static_cast<int64_t>(blockIdx.x) * grid.columns * kPerThread + lane;
+    if (lane < grid.columns * kPerThread && to < channels) {
+      double total = 0;
+      for (int r = 0; r < rows; ++r)
+        total += of_thread[lane % kPerThread][r * grid.columns + lane / kPerThread];
+      partial[(blockIdx.y * static_cast<int64_t>(kSums) + k) * channels + to] = total;
+    }
+    __syncthreads();  // before of_thread is written again
+  }
+}
+
+// Channels beside each other and parts above each other in a block of the second kernel.
+inline constexpr int kSumColumns = 32, kSumRows = kThreads / kSumColumns;
+
+template <size_t kSums>
+__global__ void sum_parts_kernel(Views<kSums> out, const double* partial, int64_t parts,
+                                 int64_t channels, float beta) {
+  const int column = static_cast<int>(threadIdx.x) % kSumColumns,
+            row = static_cast<int>(threadIdx.x) / kSumColumns;
+  const int64_t c = static_cast<int64_t>(blockIdx.x) * kSumColumns + column, k = blockIdx.y;
+  double sum = 0;
+  if (c < channels)
+    for (int64_t part = row; part < parts; part += kSumRows)
+      sum += partial[(part * static_cast<int64_t>(kSums) + k) * channels + c];
+  __shared__ double of_thread[kThreads];
+  of_thread[threadIdx.x] = sum;
+  __syncthreads();
+  if (row != 0 || c >= channels) return;
+  for (int r = 1; r < kSumRows; ++r) sum += of_thread[r * kSumColumns + column];
+  store_sum(out.view[k], c, sum, beta);
 }
 
 template <class S, class Fn, size_t kSums, size_t kIn>
-void row_reduce(const Fn& fn, const std::array<View, kSums>& out, const std::array<View, kIn>& in) {
-  launch("row_reduce", in[0].shape.n, row_reduce_kernel<S, Fn, kSums, kIn>, fn, Views<kSums>(out),
-         Views<kIn>(in), in[0].shape.per_sample());
+void row_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& out,
+                const std::array<View, kIn>& in) {
+  launch(exec, "row_reduce", in[0].shape.n, row_reduce_kernel<S, Fn, kSums, kIn>, fn,
+         Views<kSums>(out), Views<kIn>(in), in[0].shape.per_sample());
 }
 
 template <class S, class Fn, size_t kSums, size_t kIn, size_t kParams>
-void channel_reduce(const Fn& fn, const std::array<View, kSums>& out,
+void channel_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& out,
                     const std::array<View, kIn>& in, const std::array<View, kParams>& params,
                     float beta) {
-  launch("channel_reduce", in[0].shape.c, channel_reduce_kernel<S, Fn, kSums, kIn, kParams>, fn,
-         Views<kSums>(out), Views<kIn>(in), Views<kParams>(params), beta);
+  const Shape& shape = in[0].shape;
+  const bool packed = in[0].layout == Layout::kChannelsLast && shape.c % kPerThread == 0 &&
+                      starts_on_16_bytes(in) && starts_on_16_bytes(params);
+  if (!packed) {
+    launch(exec, "channel_reduce", shape.c, channel_kernel<S, Fn, kSums, kIn, kParams>, fn,
+           Views<kSums>(out), Views<kIn>(in), Views<kParams>(params), beta);
+    return;
+  }
+  const ChannelGrid grid(shape.pixels(), shape.c);
+  auto* partial = static_cast<double*>(
+      exec.scratch(grid.parts * shape.c * static_cast<int64_t>(sizeof(double) * kSums)));
+  launch(exec, "channel_reduce", grid.tiles, grid.parts,
+         channel_parts_kernel<S, Fn, kSums, kIn, kParams>, fn, partial, Views<kIn>(in),
+         Views<kParams>(params), grid);
+  launch(exec, "channel_reduce", ceil_div(shape.c, kSumColumns), static_cast<int64_t>(kSums),
+         sum_parts_kernel<kSums>, Views<kSums>(out), static_cast<const double*>(partial),
+         grid.parts, shape.c, beta);
 }
 
 }  // namespace ringfort::cuda

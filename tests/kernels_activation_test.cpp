@@ -66,7 +66,7 @@ namespace {
 void check_launches(Dtype dtype, Layout layout, double tolerance) {
   const Shape shape{3, 5, 7, 48};
   const int64_t count = shape.count();
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   const auto buffer = [&](uint64_t seed) {
     return Buffer(dtype, shape, random_vector(count, seed), layout);
   };
@@ -107,7 +107,7 @@ TEST_CASE("activation launches: both layouts, float32 and bfloat16") {
 }
 
 TEST_CASE("backward launches with beta 0 do not read dx") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const Shape shape{2, 3, 3, 5};
   const std::vector<double> ones(90, 1.0), nan(90, NAN);
   const Buffer dy(Dtype::kFloat32, shape, ones);
@@ -129,7 +129,7 @@ TEST_CASE("backward launches with beta 0 do not read dx") {
 }
 
 TEST_CASE("relu, its backward and sums of branches, in place where allowed") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   const Shape shape{2, 9, 5, 16};
   const std::vector<double> values = testing::random_integers(shape.count(), 1, -3, 3);
   for (const Layout layout : kLayouts) {
@@ -155,7 +155,7 @@ TEST_CASE("relu, its backward and sums of branches, in place where allowed") {
 }
 
 TEST_CASE("reorder and convert keep every element") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   const Shape shape{3, 5, 4, 48};
   const std::vector<double> values = testing::random_integers(shape.count(), 1, 0, 200);
   for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16, Dtype::kFloat64, Dtype::kUint8}) {
@@ -171,6 +171,56 @@ TEST_CASE("reorder and convert keep every element") {
   }
   const Buffer bits(Dtype::kBit, shape), other(Dtype::kBit, shape, Layout::kBlocked16);
   CHECK_THROWS_AS(reorder(exec, other, bits), Error);
+}
+
+TEST_CASE("copy_channels: adds channels of zeros, leaves channels out, adds to what is there") {
+  Exec exec(kTestDevice, 2);
+  for (const auto& [from_channels, to_channels] : {std::pair{3, 8}, {8, 3}, {1, 8}, {5, 5}})
+    for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16, Dtype::kFloat64}) {
+      const Shape from_shape{2, 5, 3, from_channels}, to_shape{2, 5, 3, to_channels};
+      const Buffer from(dtype, from_shape, testing::random_integers(from_shape.count(), 1, -9, 9));
+      const std::vector<double> before = testing::random_integers(to_shape.count(), 2, -9, 9);
+      for (const float beta : {0.0f, 1.0f}) {
+        // What is overwritten may be anything.
+        const Buffer to(dtype, to_shape,
+                        beta == 0 ? std::vector<double>(before.size(), NAN) : before);
+        copy_channels(exec, to, from, beta);
+        const std::vector<double> fv = from.values(), tv = to.values();
+        int64_t wrong = 0;
+        for (int64_t i = 0; i < to_shape.count(); ++i) {
+          const int64_t pixel = i / to_channels, c = i % to_channels;
+          const auto at = static_cast<size_t>(i);
+          const double expected = c >= from_channels
+                                      ? 0
+                                      : fv[static_cast<size_t>(pixel * from_channels + c)] +
+                                            (beta == 0 ? 0 : before[at]);
+          wrong += tv[at] != expected;
+        }
+        INFO(from_channels << " to " << to_channels << " channels, beta " << beta);
+        CHECK(wrong == 0);
+      }
+    }
+  const Buffer x(Dtype::kFloat32, {1, 2, 2, 3}), other(Dtype::kFloat32, {1, 2, 3, 3});
+  CHECK_THROWS_WITH(copy_channels(exec, other, x, 0), Catch::Contains("not the same pixels"));
+}
+
+TEST_CASE("add_bias: per channel, with and without ReLU") {
+  Exec exec(kTestDevice, 2);
+  const Shape shape{7, 1, 1, 33};
+  const std::vector<double> values = testing::random_integers(shape.count(), 1, -9, 9),
+                            biases = testing::random_integers(33, 2, -9, 9);
+  const Buffer bias(Dtype::kFloat32, vector_shape(33), biases);
+  for (const bool rectify : {false, true}) {
+    const Buffer y(Dtype::kBFloat16, shape, values);
+    add_bias(exec, y, bias, rectify);
+    const std::vector<double> yv = y.values();
+    int64_t wrong = 0;
+    for (size_t i = 0; i < yv.size(); ++i) {
+      const double sum = values[i] + biases[i % 33];
+      wrong += yv[i] != (rectify ? std::max(sum, 0.0) : sum);
+    }
+    CHECK(wrong == 0);
+  }
 }
 
 }  // namespace ringfort

@@ -15,7 +15,6 @@ using testing::random_integers;
 constexpr Dtype kAllDtypes[] = {Dtype::kFloat32, Dtype::kBFloat16, Dtype::kFloat64,
                                 Dtype::kInt32,   Dtype::kUint8,    Dtype::kBit};
 constexpr int64_t kSizes[] = {0, 1, 7, 8, 15, 16, 17, 31, 33, 511, 512, 513, 1023, 20011};
-constexpr int kThreads[] = {1, 2, 3};
 
 struct SumAndLess {
   template <class S>
@@ -43,8 +42,8 @@ std::vector<double> integers_for(Dtype dtype, int64_t count, uint64_t seed) {
 }  // namespace
 
 TEST_CASE("map: every pair of dtypes, awkward sizes, any number of threads") {
-  for (const int threads : kThreads) {
-    Exec exec({}, threads);
+  for (const int threads : testing::thread_counts()) {
+    Exec exec(kTestDevice, threads);
     for (const Dtype from : kAllDtypes)
       for (const Dtype to : kAllDtypes)
         for (const int64_t size : kSizes) {
@@ -66,7 +65,7 @@ TEST_CASE("map: every pair of dtypes, awkward sizes, any number of threads") {
 }
 
 TEST_CASE("map: outputs may alias inputs") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16, Dtype::kFloat64, Dtype::kBit}) {
     const std::vector<double> av = integers_for(dtype, 1023, 1), bv = integers_for(dtype, 1023, 2);
     const Buffer a(dtype, vector_shape(1023), av), b(dtype, vector_shape(1023), bv);
@@ -80,7 +79,7 @@ TEST_CASE("map: outputs may alias inputs") {
 }
 
 TEST_CASE("map: computes in double where a view is float64, and rounds once to bfloat16") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const std::vector<double> values = testing::random_vector(777, 4, -10, 10);
   const Buffer x(Dtype::kFloat64, vector_shape(777), values);
   const Buffer y(Dtype::kFloat64, vector_shape(777)), narrow(Dtype::kBFloat16, vector_shape(777));
@@ -96,7 +95,7 @@ TEST_CASE("map: computes in double where a view is float64, and rounds once to b
 }
 
 TEST_CASE("map: views that do not match are refused with a sentence") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const Buffer x(Dtype::kFloat32, {1, 2, 2, 16}), longer(Dtype::kFloat32, {1, 2, 2, 32});
   const Buffer blocked(Dtype::kFloat32, {1, 2, 2, 16}, Layout::kBlocked16);
   CHECK_THROWS_WITH(map(exec, Double{}, {x}, {longer}), Catch::Contains("(1, 2, 2, 32)"));
@@ -132,8 +131,8 @@ void check_map_channels(Exec& exec, Dtype from, Dtype to, Shape shape, Layout la
 }  // namespace
 
 TEST_CASE("map_channels: channels last, any number of channels") {
-  for (const int threads : kThreads) {
-    Exec exec({}, threads);
+  for (const int threads : testing::thread_counts()) {
+    Exec exec(kTestDevice, threads);
     for (const int64_t channels : {1, 3, 5, 8, 10, 16, 48, 64, 65, 100, 600})
       for (const Shape& shape : {Shape{1, 1, 1, channels}, Shape{3, 5, 7, channels},
                                  Shape{2, 8, 8, channels}, Shape{0, 4, 4, channels}})
@@ -145,8 +144,8 @@ TEST_CASE("map_channels: channels last, any number of channels") {
 }
 
 TEST_CASE("map_channels: 16-channel blocks") {
-  for (const int threads : kThreads) {
-    Exec exec({}, threads);
+  for (const int threads : testing::thread_counts()) {
+    Exec exec(kTestDevice, threads);
     for (const int64_t channels : {16, 48, 64, 112})
       for (const Shape& shape : {Shape{1, 1, 1, channels}, Shape{3, 5, 7, channels},
                                  Shape{2, 8, 12, channels}, Shape{0, 4, 4, channels}})
@@ -158,7 +157,7 @@ TEST_CASE("map_channels: 16-channel blocks") {
 }
 
 TEST_CASE("map_channels: one value per channel is demanded") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const Buffer x(Dtype::kFloat32, {1, 2, 2, 3}), p(Dtype::kFloat32, vector_shape(4));
   const Buffer less(Dtype::kBit, {1, 2, 2, 3});
   CHECK_THROWS_WITH(map_channels(exec, AddAndLess{}, {x, less}, {x}, {p, p}),
@@ -178,11 +177,11 @@ struct TakeRandom {
 
 TEST_CASE("map_random: element e of sample s is word e of (key, s), for any threads") {
   const RandomKey key{99, Purpose::kAttackStart, 4};
-  for (const int threads : kThreads) {
-    Exec exec({}, threads);
+  for (const int threads : testing::thread_counts()) {
+    Exec exec(kTestDevice, threads);
     for (const int64_t length : {1, 5, 511, 512, 513, 3072, 9001})
       for (const Dtype dtype : {Dtype::kFloat32, Dtype::kFloat64}) {
-        const std::vector<int64_t> samples = {12, 3, 3, (int64_t{1} << 33) + 1};
+        const testing::DeviceVector<int64_t> samples = {12, 3, 3, (int64_t{1} << 33) + 1};
         const Buffer x(dtype, {4, 1, 1, length},
                        std::vector<double>(static_cast<size_t>(4 * length)));
         const Buffer u(dtype, {4, 1, 1, length});
@@ -202,7 +201,7 @@ TEST_CASE("map_random: element e of sample s is word e of (key, s), for any thre
 }
 
 TEST_CASE("map_random: the split into batches does not matter, blocked views are refused") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   const RandomKey key{5, Purpose::kTest, 0};
   const int64_t samples[] = {10, 11, 12, 13, 14};
   const Buffer together(Dtype::kFloat32, {5, 7, 7, 3}), apart(Dtype::kFloat32, {5, 7, 7, 3});

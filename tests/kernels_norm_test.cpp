@@ -88,7 +88,7 @@ void check_batch_gradients(const Shape& shape, Layout layout, bool relu) {
   const Buffer gamma = vector(5), beta = vector(6), dgamma = vector(7), dbeta = vector(8);
   const std::vector<double> before = added.values();
   const Vectors v(shape.c);
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   v.statistics(exec, x, gamma, beta);
   norm_gradient_sums(exec, dbeta, dgamma, x, dy, v.norm(), relu);
   batch_norm_backward(exec, dx, x, dy, v.norm(), dbeta, dgamma, relu, 0);
@@ -154,7 +154,7 @@ TEST_CASE("batch norm: statistics survive means of up to 10,000 in float32") {
     const Buffer ones(Dtype::kFloat32, vector_shape(16), std::vector<double>(16, 1.0));
     const Buffer zeros(Dtype::kFloat32, vector_shape(16), std::vector<double>(16, 0.0));
     const Vectors v(16, Dtype::kFloat32);
-    Exec exec({}, 2);
+    Exec exec(kTestDevice, 2);
     v.statistics(exec, x, ones, zeros);
     for (int64_t c = 0; c < 16; ++c) {
       const std::vector<double> channel = channel_of(x.values(), 16, c);
@@ -175,7 +175,7 @@ TEST_CASE("batch norm: the same bytes for any number of threads") {
   const Buffer x(Dtype::kFloat32, shape, random_vector(shape.count(), 1));
   const Buffer gamma(Dtype::kFloat32, vector_shape(48), random_vector(48, 2));
   const Vectors one(48, Dtype::kFloat32), three(48, Dtype::kFloat32);
-  Exec serial({}, 1), parallel({}, 3);
+  Exec serial(kTestDevice, 1), parallel(kTestDevice, 3);
   one.statistics(serial, x, gamma, gamma);
   three.statistics(parallel, x, gamma, gamma);
   CHECK((one.scale.bytes() == three.scale.bytes()));
@@ -196,7 +196,7 @@ TEST_CASE("running norm: vectors, output and dx against dual numbers, with and w
       const Buffer dy(Dtype::kFloat64, shape, random_vector(shape.count(), 6), layout);
       const Buffer y(Dtype::kFloat64, shape, layout), dx(Dtype::kFloat64, shape, layout);
       const Vectors v(16);
-      Exec exec({}, 2);
+      Exec exec(kTestDevice, 2);
       running_norm(exec, v.norm(), mean, variance, gamma, beta, kEpsilon);
       apply_norm(exec, y, x, v.norm(), relu);
       running_norm_backward(exec, dx, x, dy, v.norm(), relu, 0);
@@ -228,7 +228,7 @@ TEST_CASE("update_running takes the unbiased variance and refuses a single value
   NormVectors norm = v.norm();
   norm.mean = batch_mean;
   norm.variance = batch_variance;
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   CHECK_THROWS_AS(update_running(exec, mean, variance, norm, 0.25f, 1), Error);
   CHECK((mean.values() == old_mean));
   update_running(exec, mean, variance, norm, 0.25f, 5);
@@ -244,7 +244,7 @@ TEST_CASE("fold_scale multiplies each filter by its channel's scale") {
   const Buffer w(Dtype::kFloat32, shape, testing::random_integers(shape.count(), 1, -9, 9));
   const Buffer scale(Dtype::kFloat32, vector_shape(5), {1, -2, 0.5, 0, 3}),
       folded(Dtype::kFloat32, shape);
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   fold_scale(exec, folded, w, scale);
   const std::vector<double> wv = w.values(), sv = scale.values(), got = folded.values();
   int64_t wrong = 0;

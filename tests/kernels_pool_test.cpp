@@ -86,7 +86,7 @@ TEST_CASE("pool_shape: windows that would leave the image are not formed") {
 }
 
 TEST_CASE("average pooling: plain loops, and backward is the adjoint") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   for (const Case& test : kCases)
     for (const Layout layout : kLayouts) {
       if (!fits(test, layout)) continue;
@@ -108,7 +108,7 @@ TEST_CASE("average pooling: plain loops, and backward is the adjoint") {
 }
 
 TEST_CASE("max pooling: plain loops, and backward scatters to the first maximum") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   for (const Case& test : kCases)
     for (const Layout layout : kLayouts)
       for (const bool ties : {false, true}) {
@@ -133,7 +133,7 @@ TEST_CASE("max pooling: plain loops, and backward scatters to the first maximum"
 }
 
 TEST_CASE("max pooling refuses windows whose position does not fit into a byte") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const Buffer x(Dtype::kFloat32, {1, 16, 16, 1}), y(Dtype::kFloat32, {1, 1, 1, 1}),
       argmax(Dtype::kUint8, {1, 1, 1, 1});
   CHECK_THROWS_AS(max_pool_forward(exec, y, argmax, x, {16, 1}), Error);
@@ -147,7 +147,7 @@ void check_global_average(Dtype dtype, const Shape& shape, Layout layout, double
   const Buffer x(dtype, shape, random_vector(shape.count(), 1, 0, 1), layout);
   const Buffer dy(dtype, ys, random_vector(ys.count(), 2), layout);
   const Buffer y(dtype, ys, layout), dx(dtype, shape, layout);
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   global_avg_pool_forward(exec, y, x);
   global_avg_pool_backward(exec, dx, dy);
   const std::vector<double> xv = x.values(), dyv = dy.values();
@@ -181,7 +181,7 @@ TEST_CASE("global average pooling: means, and backward spreads evenly, in every 
 }
 
 TEST_CASE("pooling: bfloat16 is rounded once, from the exact mean") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const Shape xs{2, 4, 4, 16}, ys{2, 2, 2, 16};
   const Buffer x(Dtype::kBFloat16, xs, random_vector(xs.count(), 1)), y(Dtype::kBFloat16, ys);
   avg_pool_forward(exec, y, x, {2, 2});

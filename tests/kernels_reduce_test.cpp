@@ -2,8 +2,10 @@
 // any number of threads; and the row launchers that share their row primitive.
 #include "kernels/reduce.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cfloat>
+#include <numeric>
 
 #include "kernels/activation.h"
 #include "kernels/rows.h"
@@ -61,9 +63,9 @@ void check_row_reduce(Dtype dtype, int64_t rows, int64_t length) {
     plain.add(row, av[i]);
     product.add(row, av[i] * bv[i]);
   }
-  std::vector<std::byte> first_bytes;
-  for (const int threads : {1, 2, 3}) {
-    Exec exec({}, threads);
+  testing::DeviceVector<std::byte> first_bytes;
+  for (const int threads : testing::thread_counts()) {
+    Exec exec(kTestDevice, threads);
     const Buffer sum(Dtype::kFloat64, vector_shape(rows)), dot(Dtype::kFloat64, vector_shape(rows));
     row_reduce(exec, SumAndProduct{}, {sum, dot}, {a, b});
     INFO(to_string(dtype) << " " << to_string(shape));
@@ -90,7 +92,7 @@ TEST_CASE("row_reduce: a million equal terms do not drift") {
   constexpr int64_t kCount = 1000000;
   const Buffer x(Dtype::kFloat32, {1, 1, 1, kCount}, std::vector<double>(kCount, 0.1));
   const Buffer sum(Dtype::kFloat64, vector_shape(1));
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   row_reduce(exec, Copy{}, {sum}, {x});
   const double exact = kCount * static_cast<double>(0.1f);
   CHECK(testing::relative_error(sum.values()[0], exact) < 32 * FLT_EPSILON / 2);
@@ -109,9 +111,9 @@ void check_channel_reduce(Dtype dtype, const Shape& shape, Layout layout) {
     plain.add(c, av[i] - pv[c]);
     product.add(c, (av[i] - pv[c]) * bv[i]);
   }
-  std::vector<std::byte> first_bytes;
-  for (const int threads : {1, 2, 3}) {
-    Exec exec({}, threads);
+  testing::DeviceVector<std::byte> first_bytes;
+  for (const int threads : testing::thread_counts()) {
+    Exec exec(kTestDevice, threads);
     const Buffer sum(Dtype::kFloat64, vector_shape(shape.c)),
         dot(Dtype::kFloat64, vector_shape(shape.c));
     channel_reduce(exec, CentredProduct{}, {sum, dot}, {a, b}, {p});
@@ -143,7 +145,7 @@ TEST_CASE("channel_reduce: 16-channel blocks") {
 }
 
 TEST_CASE("channel_reduce: beta 1 adds to what is there, beta 0 does not read it") {
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   const Shape shape{3, 4, 5, 16};
   const std::vector<double> values = testing::random_integers(shape.count(), 5, -9, 9);
   std::vector<double> expected(16);
@@ -159,42 +161,92 @@ TEST_CASE("channel_reduce: beta 1 adds to what is there, beta 0 does not read it
 }
 
 TEST_CASE("reductions refuse outputs of another length") {
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const Buffer x(Dtype::kFloat32, {2, 1, 1, 3}), out(Dtype::kFloat32, vector_shape(5));
   CHECK_THROWS_WITH(row_reduce(exec, Copy{}, {out}, {x}), Catch::Contains("5 sums for 2 samples"));
   CHECK_THROWS_WITH(channel_reduce(exec, Copy{}, {out}, {x}),
                     Catch::Contains("5 sums for 3 channels"));
 }
 
-TEST_CASE("CpuRow: sum, max, argmax and each") {
-  const CpuRow row;
-  for (const int64_t n : {1, 15, 16, 17, 31, 33, 511, 1023}) {
-    const std::vector<double> values = testing::random_integers(n, 8, -50, 50);
-    const auto value = [&](int64_t i) { return values[static_cast<size_t>(i)]; };
-    double sum = 0;
-    for (const double v : values) sum += v;
-    const auto largest = std::max_element(values.begin(), values.end());  // the first of equals
-    CHECK(row.sum<double>(n, value) == sum);
-    CHECK(row.max<double>(n, value) == *largest);
-    CHECK(row.argmax<double>(n, value) == largest - values.begin());
-    std::vector<int> visits(static_cast<size_t>(n));
-    row.each(n, [&](int64_t i) { ++visits[static_cast<size_t>(i)]; });
-    CHECK(std::count(visits.begin(), visits.end(), 1) == n);
+namespace {
+
+// What a row's context makes of integers, which any order of additions adds exactly.
+struct ProbeRow {
+  const double* values;  // (rows, n)
+  int64_t n;
+  double* results;   // (rows, 4): sum, max, argmax, threads that were the first
+  int32_t* visits;   // (rows, n)
+  double* uniforms;  // (rows, n)
+
+  template <class Row>
+  HD void operator()(const Row& row, int64_t r) const {
+    const double* const v = values + r * n;
+    int32_t* const visited = visits + r * n;
+    double* const uniform = uniforms + r * n;
+    const auto value = [v](int64_t i) { return v[i]; };
+    const double sum = row.template sum<double>(n, value);
+    const double max = row.template max<double>(n, value);
+    const int64_t argmax = row.template argmax<double>(n, value);
+    row.each(n, [visited](int64_t i) { ++visited[i]; });
+    row.template each_uniform<double>(RandomKey{3, Purpose::kTest, 2}, static_cast<uint64_t>(r), n,
+                                      [uniform](int64_t i, double u) { uniform[i] = u; });
+    if (!row.first()) return;
+    results[4 * r] = sum;
+    results[4 * r + 1] = max;
+    results[4 * r + 2] = static_cast<double>(argmax);
+    results[4 * r + 3] += 1;
   }
-  CHECK(row.argmax<double>(5, [](int64_t) { return 1.0; }) == 0);
-  CHECK(row.first());
+};
+
+struct Visit {
+  int32_t* visits;
+  HD void operator()(int64_t i) const { ++visits[i]; }
+};
+
+}  // namespace
+
+TEST_CASE("for_each_row: sum, max, argmax, each, random numbers; every row once") {
+  for (const int threads : testing::thread_counts())
+    for (const int64_t n : {1, 15, 16, 17, 31, 33, 255, 257, 511, 1023}) {
+      constexpr int64_t kRows = 5;
+      Exec exec(kTestDevice, threads);
+      std::vector<double> integers = testing::random_integers(kRows * n, 8, -50, 50);
+      std::fill_n(integers.begin(), n, 7.0);  // all equal: the lowest index wins
+      const testing::DeviceVector<double> values(integers.begin(), integers.end());
+      testing::DeviceVector<double> results(4 * kRows), uniforms(values.size());
+      testing::DeviceVector<int32_t> visits(values.size());
+      for_each_row(exec, kRows, n,
+                   ProbeRow{values.data(), n, results.data(), visits.data(), uniforms.data()});
+      testing::settle();
+      int64_t wrong = 0;
+      for (int64_t r = 0; r < kRows; ++r) {
+        const double *first = values.data() + r * n, *last = first + n;
+        const double* largest = std::max_element(first, last);  // the first of equals
+        const double* result = results.data() + 4 * r;
+        wrong += result[0] != std::accumulate(first, last, 0.0);
+        wrong += result[1] != *largest;
+        wrong += result[2] != static_cast<double>(largest - first);
+        wrong += result[3] != 1;
+        for (int64_t i = 0; i < n; ++i) {
+          const uint32_t word = RandomKey{3, Purpose::kTest, 2}.word(static_cast<uint64_t>(r),
+                                                                     static_cast<uint32_t>(i));
+          wrong += uniforms[static_cast<size_t>(r * n + i)] != static_cast<double>(uniform01(word));
+        }
+      }
+      INFO("rows of " << n);
+      CHECK(wrong == 0);
+      CHECK(std::count(visits.begin(), visits.end(), 1) == kRows * n);
+    }
 }
 
-TEST_CASE("for_each and for_each_row visit every index once") {
-  for (const int threads : {1, 2, 3})
+TEST_CASE("for_each visits every index once") {
+  for (const int threads : testing::thread_counts())
     for (const int64_t count : {0, 1, 17, 30000}) {
-      Exec exec({}, threads);
-      std::vector<int> visits(static_cast<size_t>(count)), rows(static_cast<size_t>(count));
-      for_each(exec, count, 1, [&](int64_t i) { ++visits[static_cast<size_t>(i)]; });
-      for_each_row(exec, count, 1,
-                   [&](const CpuRow&, int64_t n) { ++rows[static_cast<size_t>(n)]; });
+      Exec exec(kTestDevice, threads);
+      testing::DeviceVector<int32_t> visits(static_cast<size_t>(count));
+      for_each(exec, count, 1, Visit{visits.data()});
+      testing::settle();
       CHECK(std::count(visits.begin(), visits.end(), 1) == count);
-      CHECK(std::count(rows.begin(), rows.end(), 1) == count);
     }
 }
 

@@ -41,7 +41,7 @@ TEST_CASE("SGD: momentum, Nesterov and weight decay, in float64 and float32, ove
           const Buffer w(dtype, shape, random_vector(20011, 1)),
               m(dtype, shape, random_vector(20011, 2));
           PlainSgd plain{w.values(), m.values()};
-          Exec exec({}, 2);
+          Exec exec(kTestDevice, 2);
           for (uint64_t step = 0; step < 3; ++step) {
             const Buffer grad(dtype, shape, random_vector(20011, 3 + step));
             sgd_update(exec, w, m, grad, View{}, update);
@@ -60,7 +60,7 @@ TEST_CASE("SGD: the compute copy is the new weight, rounded, and changes nothing
   const Buffer w(Dtype::kFloat32, shape, start), m(Dtype::kFloat32, shape, momentum);
   const Buffer w_only(Dtype::kFloat32, shape, start), m_only(Dtype::kFloat32, shape, momentum);
   const Buffer grad(Dtype::kFloat32, shape, random_vector(1023, 3)), copy(Dtype::kBFloat16, shape);
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   const SgdUpdate update{0.05f, 0.9f, 5e-4f, true};
   sgd_update(exec, w, m, grad, copy, update);
   sgd_update(exec, w_only, m_only, grad, View{}, update);
@@ -94,10 +94,10 @@ std::vector<double> plain_augment(const std::vector<double>& image, const Shape&
 void check_augment(const Shape& shape, int pad, bool flip) {
   const Buffer bytes(Dtype::kUint8, shape, testing::random_integers(shape.count(), 1, 0, 255));
   const Buffer x(Dtype::kFloat32, shape);
-  std::vector<int64_t> samples;
+  testing::DeviceVector<int64_t> samples;
   for (int64_t n = 0; n < shape.n; ++n) samples.push_back(7 * n + 1);
   const PadCropFlip augment{pad, flip, {3, Purpose::kAugment, 9}};
-  Exec exec({}, 2);
+  Exec exec(kTestDevice, 2);
   pad_crop_flip(exec, x, bytes, samples.data(), augment);
   const std::vector<double> stored = bytes.values(), got = x.values();
   const int64_t length = shape.per_sample();
@@ -129,7 +129,7 @@ TEST_CASE("pad_crop_flip: without padding and flips only the division by 255 rem
   }
   const Buffer bytes(Dtype::kUint8, shape, levels), x(Dtype::kFloat32, shape);
   const int64_t sample = 5;
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   pad_crop_flip(exec, x, bytes, &sample, PadCropFlip{0, false, {1, Purpose::kAugment, 0}});
   CHECK((x.values() == pixels));
 }
@@ -157,9 +157,9 @@ TEST_CASE("pad_crop_flip: depends on seed, epoch and sample, not on batch or thr
   const Buffer bytes(Dtype::kUint8, shape, testing::random_integers(shape.count(), 1, 0, 255));
   const Buffer together(Dtype::kFloat32, shape), apart(Dtype::kFloat32, shape),
       later(Dtype::kFloat32, shape);
-  std::vector<int64_t> samples;
+  testing::DeviceVector<int64_t> samples;
   for (int64_t n = 0; n < 60; ++n) samples.push_back(n * n);
-  Exec serial({}, 1), parallel({}, 3);
+  Exec serial(kTestDevice, 1), parallel(kTestDevice, 3);
   const PadCropFlip augment{4, true, {1, Purpose::kAugment, 0}};
   pad_crop_flip(parallel, together, bytes, samples.data(), augment);
   for (const auto& [first, count] : {std::pair{0, 1}, {1, 40}, {41, 19}})
@@ -174,7 +174,7 @@ TEST_CASE("pad_crop_flip: depends on seed, epoch and sample, not on batch or thr
 TEST_CASE("pad_crop_flip refuses wrong dtypes and paddings") {
   const Buffer bytes(Dtype::kUint8, {1, 2, 2, 1}), x(Dtype::kFloat32, {1, 2, 2, 1});
   const int64_t sample = 0;
-  Exec exec({}, 1);
+  Exec exec(kTestDevice, 1);
   CHECK_THROWS_AS(pad_crop_flip(exec, x, x, &sample, {}), Error);
   CHECK_THROWS_AS(pad_crop_flip(exec, x, bytes, &sample, PadCropFlip{-1, false, {}}), Error);
 }

@@ -10,6 +10,7 @@
 #include "kernels/philox.h"
 #include "kernels/slots.h"
 #include "kernels/view.h"
+#include "tests/test_device.h"
 
 namespace ringfort::testing {
 
@@ -80,7 +81,10 @@ class Buffer {
 
   const View& view() const { return view_; }
   operator const View&() const { return view_; }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
+  const DeviceVector<std::byte>& bytes() const {
+    settle();
+    return bytes_;
+  }
 
   void set(const std::vector<double>& values) {
     require(static_cast<int64_t>(values.size()) == view_.count(), "Buffer: {} values for {}",
@@ -97,6 +101,7 @@ class Buffer {
     }
   }
   std::vector<double> values() const {
+    settle();
     std::vector<double> result(static_cast<size_t>(view_.count()));
     for (size_t i = 0; i < result.size(); ++i)
       result[i] = detail::load_element<double>(view_, offset(static_cast<int64_t>(i)));
@@ -113,7 +118,7 @@ class Buffer {
     return (block * plane + pixel) * 16 + c % 16;
   }
 
-  std::vector<std::byte> bytes_;
+  DeviceVector<std::byte> bytes_;
   View view_;
 };
 

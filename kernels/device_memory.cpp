@@ -1,0 +1,55 @@
+#include "kernels/device_memory.h"
+
+#include <cstring>
+
+namespace ringfort {
+namespace {
+
+void move_bytes(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction) {
+  if (bytes == 0) return;
+  if (exec.device().kind == DeviceKind::kCuda)
+    cuda::copy(exec, to, from, bytes, direction);
+  else
+    std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+}  // namespace
+
+void ReleaseMemory::operator()(void* memory) const {
+  if (device == DeviceKind::kCuda)
+    cuda::release(memory);
+  else
+    FreeMemory{}(memory);
+}
+
+DeviceMemory allocate_on(Device device, int64_t bytes, const char* purpose) {
+  void* memory = device.kind == DeviceKind::kCuda ? cuda::allocate(bytes, purpose)
+                                                  : allocate_aligned(bytes, purpose).release();
+  return {memory, ReleaseMemory{device.kind}};
+}
+
+void copy_view(Exec& exec, View to, View from) {
+  require(to.dtype == from.dtype && to.count() == from.count() && to.layout == from.layout,
+          "copy: {} {} and {} {} differ", to_string(to.dtype), to_string(to.shape),
+          to_string(from.dtype), to_string(from.shape));
+  move_bytes(exec, to.data, from.data, from.bytes(), CopyDirection::kWithin);
+}
+
+void to_device(Exec& exec, View to, const void* from) {
+  move_bytes(exec, to.data, from, to.bytes(), CopyDirection::kToDevice);
+}
+
+void to_host(Exec& exec, void* to, View from) {
+  move_bytes(exec, to, from.data, from.bytes(), CopyDirection::kToHost);
+  synchronize(exec);
+}
+
+void clear(Exec& exec, View to) {
+  if (to.bytes() == 0) return;
+  if (exec.device().kind == DeviceKind::kCuda)
+    cuda::clear(exec, to.data, to.bytes());
+  else
+    std::memset(to.data, 0, static_cast<size_t>(to.bytes()));
+}
+
+}  // namespace ringfort

@@ -1,0 +1,30 @@
+// Memory of a device, and the few ways in which bytes move between it and the host. On the CPU both
+// are the same memory. Everything is queued in the order of the Exec's stream; only what the host
+// reads afterwards (to_host) waits for it.
+#pragma once
+
+#include "kernels/exec.h"
+#include "kernels/view.h"
+
+namespace ringfort {
+
+// At least `bytes`, uninitialised, 64-byte aligned. Errors: out of memory, told with its purpose.
+DeviceMemory allocate_on(Device device, int64_t bytes, const char* purpose);
+
+// Same dtype and number of elements on both sides, dense, in the same order.
+void copy_view(Exec& exec, View to, View from);         // within the device
+void to_device(Exec& exec, View to, const void* from);  // from pageable host memory
+void to_host(Exec& exec, void* to, View from);          // waits until it is there
+void clear(Exec& exec, View to);                        // all bytes 0
+
+enum class CopyDirection { kToDevice, kToHost, kWithin };
+
+// CUDA's side: exec_cuda.cu, or exec_no_cuda.cpp, which refuses.
+namespace cuda {
+void* allocate(int64_t bytes, const char* purpose);
+void release(void* memory);
+void copy(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction);
+void clear(Exec& exec, void* to, int64_t bytes);
+}  // namespace cuda
+
+}  // namespace ringfort

@@ -1,0 +1,80 @@
+// Exec and device memory on CUDA.
+#include "kernels/exec_cuda.h"
+
+#include "kernels/device_memory.h"
+
+namespace ringfort {
+namespace {
+
+const char* hint(cudaError_t status) {
+  return status == cudaErrorMemoryAllocation ? "; use a smaller batch" : "";
+}
+
+}  // namespace
+
+void check(cudaError_t status, const char* call) {
+  require(status == cudaSuccess, "{}: {} ({}){}", call, cudaGetErrorString(status),
+          cudaGetErrorName(status), hint(status));
+}
+
+CudaContext::CudaContext(int device_index) {
+  check(cudaSetDevice(device_index), "cudaSetDevice");
+  // Beside the legacy default stream, whose implicit synchronisation no one here wants.
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+}
+
+CudaContext::~CudaContext() {
+  cudaStreamSynchronize(stream_);
+  libraries_.reset();
+  cudaStreamDestroy(stream_);
+}
+
+void CudaContextDeleter::operator()(CudaContext* context) const { delete context; }
+
+CudaContextHandle make_cuda_context(int device_index) {
+  const int count = cuda_device_count();
+  require(count > 0, "--device cuda: no CUDA device is here; use --device cpu");
+  require(device_index >= 0 && device_index < count,
+          "--device cuda:{}: there are {} CUDA devices, numbered from 0", device_index, count);
+  return CudaContextHandle(new CudaContext(device_index));
+}
+
+int cuda_device_count() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+void synchronize(Exec& exec) {
+  if (exec.device().kind == DeviceKind::kCuda)
+    check(cudaStreamSynchronize(exec.cuda().stream()), "cudaStreamSynchronize");
+}
+
+namespace cuda {
+
+void* allocate(int64_t bytes, const char* purpose) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
+  if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // it would show at the next launch
+  require(status != cudaErrorMemoryAllocation,
+          "out of GPU memory: {} MiB of {}; use a smaller batch", bytes >> 20, purpose);
+  check(status, "cudaMalloc");
+  return memory;
+}
+
+void release(void* memory) { cudaFree(memory); }
+
+void copy(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction) {
+  const cudaMemcpyKind kind = direction == CopyDirection::kToDevice ? cudaMemcpyHostToDevice
+                              : direction == CopyDirection::kToHost ? cudaMemcpyDeviceToHost
+                                                                    : cudaMemcpyDeviceToDevice;
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, exec.cuda().stream()),
+        "cudaMemcpyAsync");
+}
+
+void clear(Exec& exec, void* to, int64_t bytes) {
+  check(cudaMemsetAsync(to, 0, static_cast<size_t>(bytes), exec.cuda().stream()),
+        "cudaMemsetAsync");
+}
+
+}  // namespace cuda
+}  // namespace ringfort

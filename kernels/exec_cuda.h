@@ -1,0 +1,34 @@
+// What an Exec holds for a CUDA device: the stream that all of its work is queued on, in order. And
+// `check`, through which every call of the CUDA runtime goes. Only CUDA's own files include this.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "kernels/exec.h"
+
+namespace ringfort {
+
+// Errors: the call that failed, CUDA's reason and, where it is known, what to do.
+void check(cudaError_t status, const char* call);
+
+class CudaContext {
+ public:
+  explicit CudaContext(int device_index);
+  ~CudaContext();
+  CudaContext(const CudaContext&) = delete;
+  CudaContext& operator=(const CudaContext&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+  // Whether float32 convolutions may round their operands to TF32; off, float32 means float32.
+  bool tf32() const { return tf32_; }
+  void allow_tf32(bool allowed) { tf32_ = allowed; }
+  // kernels/libraries_cuda.h's handles, made when they are first needed.
+  std::shared_ptr<void>& libraries() { return libraries_; }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+  bool tf32_ = false;
+  std::shared_ptr<void> libraries_;
+};
+
+}  // namespace ringfort

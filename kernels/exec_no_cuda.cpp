@@ -1,0 +1,30 @@
+// What stands in for the CUDA device in a build without it: a sentence.
+#include "kernels/device_memory.h"
+#include "kernels/exec.h"
+
+namespace ringfort {
+namespace {
+
+[[noreturn]] void refuse() { fail("this build of Ringfort has no CUDA backend; use --device cpu"); }
+
+}  // namespace
+
+class CudaContext {};
+
+void CudaContextDeleter::operator()(CudaContext* context) const { delete context; }
+
+CudaContextHandle make_cuda_context(int) { refuse(); }
+
+int cuda_device_count() { return 0; }
+
+void synchronize(Exec&) {}
+
+namespace cuda {
+
+void* allocate(int64_t, const char*) { refuse(); }
+void release(void*) {}
+void copy(Exec&, void*, const void*, int64_t, CopyDirection) { refuse(); }
+void clear(Exec&, void*, int64_t) { refuse(); }
+
+}  // namespace cuda
+}  // namespace ringfort

@@ -1,0 +1,24 @@
+#include "kernels/libraries_cuda.h"
+
+#include "kernels/graph_cudnn.h"
+
+namespace ringfort {
+
+GpuLibraries::GpuLibraries(cudaStream_t stream) : stream_(stream) {
+  check(cudnnCreate(&cudnn_), "cudnnCreate");
+  check(cudnnSetStream(cudnn_, stream), "cudnnSetStream");
+  require(cublasLtCreate(&cublas_) == CUBLAS_STATUS_SUCCESS, "cublasLtCreate failed");
+}
+
+GpuLibraries::~GpuLibraries() {
+  cudnnDestroy(cudnn_);
+  cublasLtDestroy(cublas_);
+}
+
+GpuLibraries& libraries(Exec& exec) {
+  CudaContext& context = exec.cuda();
+  if (!context.libraries()) context.libraries() = std::make_shared<GpuLibraries>(context.stream());
+  return *static_cast<GpuLibraries*>(context.libraries().get());
+}
+
+}  // namespace ringfort

@@ -1,0 +1,114 @@
+// Stands in for CUDA's own <cuda_runtime.h> where kernels run on the CPU, under the sanitizers: the
+// part of the runtime that Ringfort uses, and the execution model of a block. Threads are fibers; a
+// warp's threads meet at shuffles and votes, a block's at __syncthreads, and nowhere else: a
+// missing barrier shows, because warps run one after the other in between, first to last or last to
+// first (emulation::set_order). Blocks run one after the other. Memory from cudaMalloc is poisoned
+// while host code runs: touching it there is an error that the address sanitizer reports.
+//
+// It proves indexing, tails, barriers and alignment, not speed, and no race between warps that both
+// orders happen to hide.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+#define __host__
+#define __device__
+#define __global__
+#define __forceinline__ inline
+// Blocks run one after the other, so one copy serves all of them.
+#define __shared__ static
+#define __launch_bounds__(...)
+
+struct dim3 {
+  unsigned x = 1, y = 1, z = 1;
+  dim3(unsigned x_in = 1, unsigned y_in = 1, unsigned z_in = 1) : x(x_in), y(y_in), z(z_in) {}
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
+
+namespace ringfort::emulation {
+
+enum class Order { kForward, kReverse };  // of the warps of a block between two barriers
+void set_order(Order order);
+
+// Where the running fiber stands.
+struct Place {
+  dim3 thread, block, block_size, grid_size;
+};
+const Place& place();
+
+void block_barrier();
+// Every live thread of the warp contributes `size` bytes at `mine`; all see everyone's, 32 x size.
+void warp_exchange(unsigned mask, const void* mine, size_t size, unsigned char* everyone);
+
+void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread);
+
+}  // namespace ringfort::emulation
+
+#define threadIdx (::ringfort::emulation::place().thread)
+#define blockIdx (::ringfort::emulation::place().block)
+#define blockDim (::ringfort::emulation::place().block_size)
+#define gridDim (::ringfort::emulation::place().grid_size)
+
+inline void __syncthreads() { ringfort::emulation::block_barrier(); }
+
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int lanes) {
+  T all[32];
+  ringfort::emulation::warp_exchange(mask, &value, sizeof(T),
+                                     reinterpret_cast<unsigned char*>(all));
+  return all[(threadIdx.x % 32) ^ static_cast<unsigned>(lanes)];
+}
+
+// --- the runtime ---
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorInvalidValue = 1 };
+const char* cudaGetErrorString(cudaError_t error);
+const char* cudaGetErrorName(cudaError_t error);
+cudaError_t cudaGetLastError();
+
+using cudaStream_t = struct EmulatedStream*;
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+inline constexpr unsigned cudaStreamNonBlocking = 1;
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaMalloc(void** memory, size_t bytes);
+cudaError_t cudaFree(void* memory);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
+                            cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
+
+// As CUDA's, in its order; the names there are taken by the macros above.
+struct cudaLaunchConfig_t {
+  dim3 grid, block;
+  size_t shared_bytes;
+  cudaStream_t stream;
+  void* attributes;
+  unsigned attribute_count;
+};
+cudaError_t check_launch(const cudaLaunchConfig_t& config);
+
+template <class... Params, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Params...),
+                               Arguments&&... arguments) {
+  if (const cudaError_t error = check_launch(*config); error != cudaSuccess) return error;
+  const std::tuple<Params...> copies(std::forward<Arguments>(arguments)...);
+  ringfort::emulation::run_grid(config->grid, config->block, [&] { std::apply(kernel, copies); });
+  return cudaSuccess;
+}
