@@ -1,9 +1,9 @@
 #include "adversarial/attack.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "adversarial/attack_steps.h"
+#include "engine/transfer.h"
 
 namespace ringfort {
 
@@ -68,11 +68,11 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
     const Var logits = model.forward(p, p.input(pixels.samples(first, n)));
     // The class of the largest logit, by the one place that decides ties; labels do not matter to
     // it.
-    Tensor labels = p.empty(vector_shape(n), Dtype::kInt32);
-    std::fill_n(labels.as<int32_t>(), n, 0);
+    const Tensor labels = p.empty(vector_shape(n), Dtype::kInt32);
+    clear(exec, labels);
     const Loss loss = cross_entropy(p, logits, labels, 1.0);
-    const auto* prediction = loss.prediction.as<const int32_t>();
-    predictions.insert(predictions.end(), prediction, prediction + n);
+    const auto part = to_vector<int32_t>(exec, loss.prediction);
+    predictions.insert(predictions.end(), part.begin(), part.end());
   }
   return predictions;
 }
@@ -81,9 +81,8 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
 
 struct TrainingAttack::Buffers {
   Shape shape;
-  Tensor x_nat, x_adv, labels;
-  std::vector<int64_t> samples;
-  uint32_t epoch = 0;
+  Tensor x_nat, x_adv, labels, samples;
+  Tensor epoch;  // one number, read by the start when it runs
   std::unique_ptr<Graph> graph;
 };
 
@@ -102,15 +101,21 @@ TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape) {
   buffers->x_nat = Tensor(pool_, shape, Dtype::kFloat32);
   buffers->x_adv = Tensor(pool_, shape, Dtype::kFloat32);
   buffers->labels = Tensor(pool_, vector_shape(shape.n), Dtype::kInt32);
-  buffers->samples.resize(static_cast<size_t>(shape.n));
-  buffers->graph =
-      std::make_unique<Graph>("training attack", [this, at = buffers.get()] { run_steps(*at); });
+  buffers->samples = Tensor(pool_, vector_shape(shape.n), Dtype::kInt64);
+  buffers->epoch = Tensor(pool_, vector_shape(1), Dtype::kInt32);
+  // Weights change between replays: a replay prepares and folds them itself.
+  GraphOptions graph;
+  graph.before_capture = [this] { model_.params().cache().forget(); };
+  buffers->graph = std::make_unique<Graph>(
+      exec_, "training attack", [this, at = buffers.get()] { run_steps(*at); }, graph);
   buffers_.push_back(std::move(buffers));
   return *buffers_.back();
 }
 
 void TrainingAttack::run_steps(Buffers& at) {
-  take_start(exec_, options_, options_.start, at.x_adv, at.x_nat, at.epoch, at.samples.data());
+  RandomKey key = attack_key(options_, 0);
+  key.epoch_at = at.epoch.as<uint32_t>();
+  take_start(exec_, options_, options_.start, at.x_adv, at.x_nat, key, at.samples.as<int64_t>());
   for (int step = 0; step < options_.steps; ++step) {
     const InputGradient g = input_gradient(exec_, pool_, model_, options_, at.x_adv, at.labels);
     take_step(exec_, options_, at.x_adv, g.dx, at.x_nat);
@@ -122,12 +127,10 @@ Tensor TrainingAttack::run(const AttackInput& input) {
   const Shape shape = input.x_nat.shape();
   require_valid(options_, input);
   Buffers& at = buffers_for(shape);
-  std::memcpy(at.x_nat.view().data, input.x_nat.view().data,
-              static_cast<size_t>(input.x_nat.view().bytes()));
-  std::memcpy(at.labels.view().data, input.labels.view().data,
-              static_cast<size_t>(input.labels.view().bytes()));
-  std::copy(input.samples.begin(), input.samples.end(), at.samples.begin());
-  at.epoch = input.epoch;
+  copy_view(exec_, at.x_nat, input.x_nat);
+  copy_view(exec_, at.labels, input.labels);
+  copy_view(exec_, at.samples, input.samples);
+  to_device(exec_, at.epoch, &input.epoch);
   at.graph->run(shape);
   return at.x_adv;
 }

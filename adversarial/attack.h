@@ -65,12 +65,12 @@ AttackOptions pgd(const ThreatModel& threat, int steps, double alpha);
 std::string describe(const AttackOptions& attack);
 std::string_view to_string(AttackBn bn);
 
-// A batch under attack. Pixels float32 (N, H, W, C).
+// A batch under attack, on the device. Pixels float32 (N, H, W, C).
 struct AttackInput {
   Tensor x_nat;
-  Tensor labels;                 // (N) int32
-  std::vector<int64_t> samples;  // data-set indices, the keys of random starts
-  uint32_t epoch = 0;            // varies random starts between epochs of training
+  Tensor labels;       // (N) int32
+  Tensor samples;      // (N) int64, data-set indices: the keys of random starts
+  uint32_t epoch = 0;  // varies random starts between epochs of training
 };
 
 struct AttackResult {
@@ -88,6 +88,7 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
 // the K steps as one Graph per batch size, on buffers that keep their addresses.
 class TrainingAttack {
  public:
+  // pool: of this attack alone, because its graphs write to blocks that are free in it.
   TrainingAttack(Exec& exec, Pool& pool, Model& model, AttackOptions options);
   TrainingAttack(const TrainingAttack&) = delete;  // its graphs hold its address
   TrainingAttack& operator=(const TrainingAttack&) = delete;

@@ -1,23 +1,16 @@
 // The attack of an evaluation: a full batch of slots, each with a sample, a restart and a step of
 // its own.
 #include <algorithm>
-#include <cstring>
 
 #include "adversarial/attack.h"
 #include "adversarial/attack_steps.h"
+#include "engine/transfer.h"
 
 namespace ringfort {
 namespace {
 
-std::byte* row(const Tensor& tensor, int64_t i) {
-  const View& view = tensor.view();
-  return static_cast<std::byte*>(view.data) + i * bytes_for(view.dtype, view.shape.per_sample());
-}
-
-void copy_row(const Tensor& to, int64_t to_row, const Tensor& from, int64_t from_row) {
-  const View& view = from.view();
-  std::memcpy(row(to, to_row), row(from, from_row),
-              static_cast<size_t>(bytes_for(view.dtype, view.shape.per_sample())));
+void copy_row(Exec& exec, const Tensor& to, int64_t to_row, const Tensor& from, int64_t from_row) {
+  copy_view(exec, to.view().samples(to_row, 1), from.view().samples(from_row, 1));
 }
 
 // The best found per sample over all steps and restarts: a success beats any failure, a larger loss
@@ -27,26 +20,28 @@ struct Best {
   std::vector<float> loss;
   std::vector<uint8_t> fooled;
 
-  void offer(int64_t sample, float sample_loss, bool success, const Tensor& iterates,
+  void offer(Exec& exec, int64_t sample, float sample_loss, bool success, const Tensor& iterates,
              int64_t slot) {
     const auto at = static_cast<size_t>(sample);
     if (fooled[at] && !success) return;
     if (fooled[at] == static_cast<uint8_t>(success) && sample_loss <= loss[at]) return;
     fooled[at] = success;
     loss[at] = sample_loss;
-    copy_row(x_adv, sample, iterates, slot);
+    copy_row(exec, x_adv, sample, iterates, slot);
   }
 };
 
 class SlotAttack {
  public:
+  // labels: the input's, on the host.
   SlotAttack(Exec& exec, Pool& pool, Model& model, const AttackInput& input,
-             const AttackOptions& options, Best& best, std::vector<int64_t> waiting,
-             int64_t batch_size)
+             const std::vector<int32_t>& labels, const AttackOptions& options, Best& best,
+             std::vector<int64_t> waiting, int64_t batch_size)
       : exec_(exec),
         pool_(pool),
         model_(model),
         input_(input),
+        all_labels_(labels),
         options_(options),
         best_(best),
         waiting_(std::move(waiting)) {
@@ -67,12 +62,15 @@ class SlotAttack {
   void step() {
     if (busy_ * 2 <= static_cast<int64_t>(slots_.size()) && next_ == waiting_.size()) shrink();
     const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, labels_);
+    const auto predictions = to_vector<int32_t>(exec_, g.prediction);
+    const auto losses = to_vector<float>(exec_, g.loss);
     std::vector<bool> won(slots_.size());
     for (size_t i = 0; i < slots_.size(); ++i) {
       if (slots_[i].sample < 0) continue;
       const auto slot = static_cast<int64_t>(i);
-      const bool success = g.prediction.as<const int32_t>()[i] != labels_.as<const int32_t>()[i];
-      best_.offer(slots_[i].sample, g.loss.as<const float>()[i], success, x_adv_, slot);
+      const int64_t sample = slots_[i].sample;
+      const bool success = predictions[i] != all_labels_[static_cast<size_t>(sample)];
+      best_.offer(exec_, sample, losses[i], success, x_adv_, slot);
       won[i] = success && options_.stop == StopRule::kOnSuccess;
     }
     take_step(exec_, options_, x_adv_, g.dx, x_nat_);
@@ -102,16 +100,17 @@ class SlotAttack {
     if (next_ == waiting_.size()) return;
     slot.sample = waiting_[next_++];
     ++busy_;
-    copy_row(x_nat_, at, input_.x_nat, slot.sample);
-    labels_.as<int32_t>()[at] = input_.labels.as<const int32_t>()[slot.sample];
+    copy_row(exec_, x_nat_, at, input_.x_nat, slot.sample);
+    copy_row(exec_, labels_, at, input_.labels, slot.sample);
     start(at);
   }
 
   void start(int64_t at) {
     const Slot& slot = slots_[static_cast<size_t>(at)];
     take_start(exec_, options_, slot.restart == 0 ? options_.start : AttackStart::kRandom,
-               x_adv_.samples(at, 1), x_nat_.samples(at, 1), static_cast<uint32_t>(slot.restart),
-               &input_.samples[static_cast<size_t>(slot.sample)]);
+               x_adv_.samples(at, 1), x_nat_.samples(at, 1),
+               attack_key(options_, static_cast<uint32_t>(slot.restart)),
+               input_.samples.as<int64_t>() + slot.sample);
   }
 
   // Halves the batch once half of it is idle and nothing waits: few shapes, few plans.
@@ -122,9 +121,9 @@ class SlotAttack {
       const Slot slot = slots_[static_cast<size_t>(from)];
       if (slot.sample < 0) continue;
       if (to != from) {
-        copy_row(x_nat_, to, x_nat_, from);
-        copy_row(x_adv_, to, x_adv_, from);
-        labels_.as<int32_t>()[to] = labels_.as<const int32_t>()[from];
+        copy_row(exec_, x_nat_, to, x_nat_, from);
+        copy_row(exec_, x_adv_, to, x_adv_, from);
+        copy_row(exec_, labels_, to, labels_, from);
         slots_[static_cast<size_t>(to)] = slot;
       }
       ++to;
@@ -140,6 +139,7 @@ class SlotAttack {
   Pool& pool_;
   Model& model_;
   const AttackInput& input_;
+  const std::vector<int32_t>& all_labels_;
   const AttackOptions& options_;
   Best& best_;
   std::vector<int64_t> waiting_;
@@ -161,15 +161,15 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
           "attack: with batch statistics a sample's result depends on the batch it is in; an "
           "evaluation runs on the running ones (AttackBn::kEval)");
   const auto n = static_cast<size_t>(shape.n);
+  const auto labels = to_vector<int32_t>(exec, input.labels);
   const auto wrong = [&](const std::vector<int32_t>& predictions) {
     std::vector<uint8_t> flags(n);
-    for (size_t i = 0; i < n; ++i) flags[i] = predictions[i] != input.labels.as<const int32_t>()[i];
+    for (size_t i = 0; i < n; ++i) flags[i] = predictions[i] != labels[i];
     return flags;
   };
   Best best{Tensor(pool, shape, Dtype::kFloat32), std::vector<float>(n, -1.0f),
             wrong(predict(exec, pool, model, input.x_nat, batch_size))};
-  std::memcpy(best.x_adv.view().data, input.x_nat.view().data,
-              static_cast<size_t>(input.x_nat.view().bytes()));
+  copy_view(exec, best.x_adv, input.x_nat);
 
   // A sample the model gets wrong as it is needs no attack: x_nat is its adversarial example.
   std::vector<int64_t> waiting;
@@ -181,7 +181,8 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
   for (;;) {
     const int64_t already = shape.n - static_cast<int64_t>(waiting.size());
     if (!waiting.empty()) {
-      SlotAttack slots(exec, pool, model, input, round, best, std::move(waiting), batch_size);
+      SlotAttack slots(exec, pool, model, input, labels, round, best, std::move(waiting),
+                       batch_size);
       while (!slots.done()) {
         slots.step();
         if (progress) progress(already + slots.finished());

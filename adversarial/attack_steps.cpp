@@ -1,8 +1,7 @@
 #include "adversarial/attack_steps.h"
 
-#include <cstring>
-
 #include "kernels/attack.h"
+#include "kernels/device_memory.h"
 
 namespace ringfort {
 
@@ -20,12 +19,15 @@ static LinfProjection projection(const ThreatModel& threat) {
   return {static_cast<float>(threat.eps), threat.lower, threat.upper};
 }
 
+RandomKey attack_key(const AttackOptions& options, uint32_t stream) {
+  return {options.seed, Purpose::kAttackStart, stream};
+}
+
 void take_start(Exec& exec, const AttackOptions& options, AttackStart start, View x_adv, View x_nat,
-                uint32_t stream, const int64_t* samples) {
-  const RandomKey key{options.seed, Purpose::kAttackStart, stream};
+                const RandomKey& key, const int64_t* samples) {
   const ThreatModel& threat = options.threat;
   if (start == AttackStart::kNatural)
-    std::memcpy(x_adv.data, x_nat.data, static_cast<size_t>(x_nat.bytes()));
+    copy_view(exec, x_adv, x_nat);
   else if (threat.norm == Norm::kLinf)
     linf_start(exec, x_adv, x_nat, projection(threat), key, samples);
   else
@@ -71,9 +73,10 @@ void require_valid(const AttackOptions& options, const AttackInput& input) {
   const int64_t n = input.x_nat.shape().n;
   require(n >= 1, "attack: the batch is empty");
   require(input.x_nat.dtype() == Dtype::kFloat32 && input.labels.dtype() == Dtype::kInt32 &&
-              input.labels.view().count() == n && static_cast<int64_t>(input.samples.size()) == n,
+              input.labels.view().count() == n && input.samples.dtype() == Dtype::kInt64 &&
+              input.samples.view().count() == n,
           "attack: {} float32 images need {} int32 labels and sample numbers, got {} and {}", n, n,
-          input.labels.view().count(), input.samples.size());
+          input.labels.view().count(), input.samples.view().count());
 }
 
 }  // namespace ringfort

@@ -3,16 +3,20 @@
 #pragma once
 
 #include "adversarial/attack.h"
+#include "kernels/philox.h"
 
 namespace ringfort {
 
 // The pass in which an attack asks its question: input gradient only.
 PassOptions attack_pass(const AttackOptions& options);
 
-// Writes a starting point into x_adv. stream: the epoch of training or the restart of an
-// evaluation; varies the noise.
+// The key of an attack's random starts; stream: the epoch of training or the restart of an
+// evaluation, which varies the noise.
+RandomKey attack_key(const AttackOptions& options, uint32_t stream);
+
+// Writes a starting point into x_adv. samples: on the device.
 void take_start(Exec& exec, const AttackOptions& options, AttackStart start, View x_adv, View x_nat,
-                uint32_t stream, const int64_t* samples);
+                const RandomKey& key, const int64_t* samples);
 
 // One projected ascent step on x_adv.
 void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, View x_nat);

@@ -3,31 +3,29 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
+#include "adversarial/input.h"
+#include "engine/transfer.h"
 #include "engine/version.h"
-#include "kernels/augment.h"
 
 namespace ringfort {
 namespace {
 
-AttackInput first_images(Exec& exec, Pool& pool, const Dataset& test, int64_t n) {
-  AttackInput input;
-  input.x_nat = Tensor(pool, {n, test.height, test.width, test.channels}, Dtype::kFloat32);
-  input.labels = Tensor(pool, matrix_shape(n, 1), Dtype::kInt32);
-  std::copy_n(test.labels.begin(), n, input.labels.as<int32_t>());
-  for (int64_t i = 0; i < n; ++i) input.samples.push_back(i);
-  const View bytes{const_cast<uint8_t*>(test.pixels.data()), Dtype::kUint8, input.x_nat.shape(),
-                   Layout::kChannelsLast};
-  pad_crop_flip(exec, input.x_nat, bytes, input.samples.data(), {});
-  return input;
-}
+// The pixels of a batch on the host, and a view of them.
+struct HostPixels {
+  HostPixels(Exec& exec, const Tensor& pixels)
+      : values(to_vector<float>(exec, pixels)),
+        view{values.data(), Dtype::kFloat32, pixels.shape(), Layout::kChannelsLast} {}
+  std::vector<float> values;
+  View view;
+};
 
 // Images for the report: fooled ones and ones that held, evenly, in order.
-std::vector<AdversarialExample> choose_examples(const Evaluation& evaluation,
-                                                const AttackInput& input, const Tensor& x_adv,
-                                                int count) {
+std::vector<AdversarialExample> choose_examples(const Evaluation& evaluation, const View& x_nat,
+                                                const View& x_adv, int count) {
   std::vector<AdversarialExample> chosen;
-  const int64_t length = x_adv.shape().per_sample();
+  const int64_t length = x_adv.shape.per_sample();
   int fooled = 0, held = 0;
   for (int64_t i = 0; i < evaluation.n && static_cast<int>(chosen.size()) < count; ++i) {
     const auto at = static_cast<size_t>(i);
@@ -35,7 +33,7 @@ std::vector<AdversarialExample> choose_examples(const Evaluation& evaluation,
     int& taken = evaluation.robust_correct[at] ? held : fooled;
     if (taken >= (count + 1) / 2) continue;
     ++taken;
-    const float* nat = input.x_nat.as<const float>() + i * length;
+    const float* nat = x_nat.as<const float>() + i * length;
     const float* adv = x_adv.as<const float>() + i * length;
     chosen.push_back({i, evaluation.labels[at], evaluation.clean_predictions[at],
                       evaluation.adversarial_predictions[at], std::vector<float>(nat, nat + length),
@@ -110,14 +108,17 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
   Evaluation e;
   describe_setting(e, model, test, options);
   e.n = options.n > 0 ? std::min(options.n, test.count) : test.count;
-  const AttackInput input = first_images(exec, pool, test, e.n);
+  std::vector<int64_t> samples(static_cast<size_t>(e.n));
+  std::iota(samples.begin(), samples.end(), 0);
+  const AttackInput input = make_input(exec, pool, test, samples);
   e.labels.assign(test.labels.begin(), test.labels.begin() + e.n);
   e.clean_predictions = predict(exec, pool, model, input.x_nat, options.batch_size);
   const AttackResult result =
       attack(exec, pool, model, input, options.attack, options.batch_size, [&](int64_t done) {
         if (options.progress) options.progress(done, e.n);
       });
-  verify_threat_model(options.attack.threat, result.x_adv, input.x_nat);
+  const HostPixels x_nat(exec, input.x_nat), x_adv(exec, result.x_adv);
+  verify_threat_model(options.attack.threat, x_adv.view, x_nat.view);
   e.adversarial_predictions = result.predictions;
   for (int64_t i = 0; i < e.n; ++i) {
     const auto at = static_cast<size_t>(i);
@@ -127,7 +128,7 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
   }
   e.clean_accuracy = share(e.clean_correct);
   e.robust_accuracy = share(e.robust_correct);
-  e.examples = choose_examples(e, input, result.x_adv, options.examples);
+  e.examples = choose_examples(e, x_nat.view, x_adv.view, options.examples);
   e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return e;
 }

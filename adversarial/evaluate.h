@@ -24,7 +24,8 @@ struct EvaluateOptions {
 Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
                     const EvaluateOptions& options);
 
-// Throws unless every x_adv is finite, in the box and in the eps ball (to 1e-6 relative plus 1e-7).
+// Both on the host. Throws unless every x_adv is finite, in the box and in the eps ball (to 1e-6
+// relative plus 1e-7).
 void verify_threat_model(const ThreatModel& threat, const View& x_adv, const View& x_nat);
 
 }  // namespace ringfort

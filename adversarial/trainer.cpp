@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 
+#include "adversarial/input.h"
+#include "engine/transfer.h"
 #include "engine/version.h"
-#include "kernels/augment.h"
 #include "kernels/plans.h"
 #include "models/checkpoint.h"
 
@@ -39,13 +39,10 @@ Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_
   return schedule;
 }
 
-std::vector<std::byte> bytes_of(const View& view) {
-  const auto* first = static_cast<const std::byte*>(view.data);
-  return {first, first + view.bytes()};
-}
-
-void restore(const View& view, const std::vector<std::byte>& bytes) {
-  std::memcpy(view.data, bytes.data(), bytes.size());
+std::vector<std::byte> bytes_of(Exec& exec, const View& view) {
+  std::vector<std::byte> bytes(static_cast<size_t>(view.bytes()));
+  to_host(exec, bytes.data(), view);
+  return bytes;
 }
 
 }  // namespace
@@ -56,29 +53,33 @@ TrainingStep::TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingM
                            SgdOptions sgd, Dtype dtype)
     : exec_(exec),
       pool_(pool),
+      attack_pool_(exec.device()),
       model_(model),
       outer_(method.outer),
       dtype_(dtype),
       optimizer_(model.params(), sgd) {
-  if (method.inner) attack_.emplace(exec, pool, model, *method.inner);
+  if (method.inner) attack_.emplace(exec, attack_pool_, model, *method.inner);
 }
 
 StepOutcome TrainingStep::run(const AttackInput& batch, double lr) {
   const Tensor x = attack_ ? attack_->run(batch) : batch.x_nat;
-  const int64_t n = x.shape().n;
-  StepOutcome outcome;
+  Loss loss;
   {
     Pass p(exec_, pool_, model_.params(), {Wrt::kParams, BnMode::kBatchAndUpdate, dtype_});
     const Var logits = model_.forward(p, p.input(x));
-    Loss loss = outer_loss(p, outer_, logits, batch.labels);
-    for (int64_t i = 0; i < n; ++i) {
-      outcome.loss += static_cast<double>(loss.loss.as<const float>()[i]) / static_cast<double>(n);
-      outcome.correct +=
-          loss.prediction.as<const int32_t>()[i] == batch.labels.as<const int32_t>()[i];
-    }
+    loss = outer_loss(p, outer_, logits, batch.labels);
     p.backward(logits, std::move(loss.dlogits));
   }
   optimizer_.step(exec_, lr);
+  // Only now does the host wait for the device: all of the step is queued.
+  const auto losses = to_vector<float>(exec_, loss.loss);
+  const auto predictions = to_vector<int32_t>(exec_, loss.prediction);
+  const auto labels = to_vector<int32_t>(exec_, batch.labels);
+  StepOutcome outcome;
+  for (size_t i = 0; i < losses.size(); ++i) {
+    outcome.loss += static_cast<double>(losses[i]) / static_cast<double>(losses.size());
+    outcome.correct += predictions[i] == labels[i];
+  }
   return outcome;
 }
 
@@ -110,6 +111,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
     : exec_(exec),
       recipe_(recipe),
       data_(data),
+      pool_(exec.device()),
       split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
       method_(make_method(recipe)),
       collapse_(recipe.collapse_drop) {
@@ -124,7 +126,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
   spec.mean = data.mean;
   spec.std = data.std;
   const bool copy = dtype == Dtype::kBFloat16 || attack_dtype(recipe) == Dtype::kBFloat16;
-  model_ = make_model(spec, {.bfloat16_copy = copy});
+  model_ = make_model(spec, {.bfloat16_copy = copy, .device = exec.device()});
   initialize(exec, model_->params(), recipe.seed);
 
   require(recipe.opt == "sgd", "there is no optimizer '{}'; known is sgd", recipe.opt);
@@ -146,34 +148,16 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
 Trainer::~Trainer() = default;
 
 AttackInput Trainer::prepare(const Batch& batch, uint32_t epoch) {
-  AttackInput input;
-  const Shape shape{batch.size(), data_.height, data_.width, data_.channels};
-  input.x_nat = Tensor(pool_, shape, Dtype::kFloat32);
-  input.labels = Tensor(pool_, matrix_shape(shape.n, 1), Dtype::kInt32);
-  std::copy(batch.labels.begin(), batch.labels.end(), input.labels.as<int32_t>());
-  input.samples = batch.samples;
-  input.epoch = epoch;
   PadCropFlip augment;
   if (recipe_.augment == "crop-flip")
     augment = {recipe_.crop_pad, true, {recipe_.seed, Purpose::kAugment, epoch}};
-  const View bytes{const_cast<uint8_t*>(batch.pixels.data()), Dtype::kUint8, shape,
-                   Layout::kChannelsLast};
-  pad_crop_flip(exec_, input.x_nat, bytes, input.samples.data(), augment);
-  return input;
+  return make_input(exec_, pool_, data_, batch, augment, epoch);
 }
 
 AttackInput Trainer::held_out(int64_t count) {
-  AttackInput input;
-  if (count == 0) return input;
-  Batch batch;
-  gather_batch(data_, std::span(split_.held_out).first(static_cast<size_t>(count)), batch);
-  input.x_nat = Tensor(pool_, {count, data_.height, data_.width, data_.channels}, Dtype::kFloat32);
-  input.labels = Tensor(pool_, matrix_shape(count, 1), Dtype::kInt32);
-  std::copy(batch.labels.begin(), batch.labels.end(), input.labels.as<int32_t>());
-  input.samples = batch.samples;
-  const View bytes{batch.pixels.data(), Dtype::kUint8, input.x_nat.shape(), Layout::kChannelsLast};
-  pad_crop_flip(exec_, input.x_nat, bytes, input.samples.data(), {});
-  return input;
+  if (count == 0) return {};
+  return make_input(exec_, pool_, data_,
+                    std::span(split_.held_out).first(static_cast<size_t>(count)));
 }
 
 double Trainer::robust_accuracy(const AttackInput& images, int steps) {
@@ -248,8 +232,8 @@ bool Trainer::healthy_after_probe(StepRecord& record) {
   ParamStore& params = model_->params();
   if (!sentence) {
     healthy_ = std::make_unique<Snapshot>(
-        Snapshot{bytes_of(params.flat_master()), bytes_of(params.flat_statistics()),
-                 bytes_of(step_->optimizer().momentum_buffer()), *record.probe_accuracy});
+        Snapshot{bytes_of(exec_, params.flat_master()), bytes_of(exec_, params.flat_statistics()),
+                 bytes_of(exec_, step_->optimizer().momentum_buffer()), *record.probe_accuracy});
     return true;
   }
   observer_->on_message(*sentence);
@@ -267,9 +251,9 @@ bool Trainer::healthy_after_probe(StepRecord& record) {
 // Back to the weights, statistics and momentum of the last healthy probe.
 void Trainer::go_back() {
   ParamStore& params = model_->params();
-  restore(params.flat_master(), healthy_->master);
-  restore(params.flat_statistics(), healthy_->statistics);
-  restore(step_->optimizer().momentum_buffer(), healthy_->momentum);
+  to_device(exec_, params.flat_master(), healthy_->master.data());
+  to_device(exec_, params.flat_statistics(), healthy_->statistics.data());
+  to_device(exec_, step_->optimizer().momentum_buffer(), healthy_->momentum.data());
   params.master_changed(exec_);
   params.statistics_changed();
   observer_->on_message(
@@ -287,9 +271,9 @@ void Trainer::finish_epoch(int epoch, double lr) {
   record.images_per_second = since_epoch_->rate();
   if (validation_.x_nat) {
     const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
+    const auto labels = to_vector<int32_t>(exec_, validation_.labels);
     int64_t correct = 0;
-    for (size_t i = 0; i < predictions.size(); ++i)
-      correct += predictions[i] == validation_.labels.as<const int32_t>()[i];
+    for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];
     record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
     record.robust_accuracy = robust_accuracy(validation_, recipe_.val_attack_steps);
   }

@@ -35,6 +35,7 @@ class TrainingStep {
  private:
   Exec& exec_;
   Pool& pool_;
+  Pool attack_pool_;
   Model& model_;
   OuterLoss outer_;
   Dtype dtype_;

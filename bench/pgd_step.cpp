@@ -27,8 +27,8 @@ AttackInput make_batch(Exec& exec, Pool& pool) {
       random_tensor(exec, pool, {kBatch, 32, 32, 3}, Dtype::kFloat32, Layout::kChannelsLast, 0, 1);
   batch.labels = Tensor(pool, vector_shape(kBatch), Dtype::kInt32);
   for (int64_t i = 0; i < kBatch; ++i) batch.labels.as<int32_t>()[i] = static_cast<int32_t>(i % 10);
-  batch.samples.resize(kBatch);
-  std::iota(batch.samples.begin(), batch.samples.end(), 0);
+  batch.samples = Tensor(pool, vector_shape(kBatch), Dtype::kInt64);
+  std::iota(batch.samples.as<int64_t>(), batch.samples.as<int64_t>() + kBatch, 0);
   return batch;
 }
 

@@ -34,10 +34,10 @@ if(RINGFORT_SANITIZE)
 
   # Device code on the CPU: the same kernels and the same kernel tests, compiled as if for CUDA
   # against tests/emulation/cuda_runtime.h, run with the warps of a block in both orders.
-  file(GLOB emulated CONFIGURE_DEPENDS kernels/*.cpp kernels/*.cu tests/emulation/*.cpp
-    tests/kernels_*_test.cpp)
+  file(GLOB_RECURSE emulated CONFIGURE_DEPENDS kernels/*.cpp kernels/*.cu engine/*.cpp models/*.cpp
+    adversarial/*.cpp tests/emulation/*.cpp tests/kernels_*_test.cpp)
   list(FILTER emulated EXCLUDE REGEX "_no_cuda\\.cpp$")
-  list(FILTER emulated EXCLUDE REGEX "[^o]_(cudnn|cublaslt)\\.cpp$")
+  list(FILTER emulated EXCLUDE REGEX "_(cudnn|cublaslt)\\.cpp$")
   file(GLOB device_sources CONFIGURE_DEPENDS kernels/*_cuda.cu)
   set_source_files_properties(${device_sources} PROPERTIES LANGUAGE CXX)
   add_executable(ringfort-emulation-tests tests/main.cpp ${emulated})
@@ -45,8 +45,10 @@ if(RINGFORT_SANITIZE)
   target_compile_definitions(ringfort-emulation-tests PRIVATE RINGFORT_CUDA_EMULATION)
   # Sixteen bytes at a time are read as another type than they were written as; nvcc has no qualms.
   target_compile_options(ringfort-emulation-tests PRIVATE -fno-strict-aliasing)
+  target_compile_definitions(ringfort-emulation-tests PRIVATE RINGFORT_VERSION="${PROJECT_VERSION}")
   target_link_libraries(ringfort-emulation-tests PRIVATE ringfort-flags OpenMP::OpenMP_CXX
-    Threads::Threads fmt::fmt nlohmann_json::nlohmann_json ${DNNL_LIBRARY} Catch2::Catch2)
+    Threads::Threads ZLIB::ZLIB fmt::fmt nlohmann_json::nlohmann_json ${DNNL_LIBRARY}
+    ${XXHASH_LIBRARY} Catch2::Catch2)
   # Other arguments for each, because Catch2's script names its files by them.
   catch_discover_tests(ringfort-emulation-tests TEST_PREFIX "emulated-forward/"
     EXTRA_ARGS --warn NoTests --order decl

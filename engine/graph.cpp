@@ -1,11 +1,14 @@
 #include "engine/graph.h"
 
+#include <cstdio>
+
 namespace ringfort {
 
-Graph::Graph(std::string name, std::function<void()> work, int warm_up)
-    : name_(std::move(name)), work_(std::move(work)), warm_up_(warm_up) {
+Graph::Graph(Exec& exec, std::string name, std::function<void()> work, GraphOptions options)
+    : exec_(exec), name_(std::move(name)), work_(std::move(work)), options_(std::move(options)) {
   require(static_cast<bool>(work_), "Graph '{}': there is no work to run", name_);
-  require(warm_up_ >= 1, "Graph '{}': at least one warm-up run is needed, got {}", name_, warm_up_);
+  require(options_.warm_up >= 1, "Graph '{}': at least one warm-up run is needed, got {}", name_,
+          options_.warm_up);
 }
 
 void Graph::run(const Shape& shape) {
@@ -13,11 +16,27 @@ void Graph::run(const Shape& shape) {
           "Graph '{}': made for {} and called with {}; make another graph", name_,
           to_string(shape_.value_or(shape)), to_string(shape));
   shape_ = shape;
-  if (runs_ < warm_up_)
+  if (runs_ < options_.warm_up) {
     ++runs_;
+    work_();
+    return;
+  }
+  ++replays_;
+  if (exec_.device().kind == DeviceKind::kCuda && !recording_ && !refused_) capture();
+  if (recording_)
+    replay(exec_, *recording_);
   else
-    ++replays_;
-  work_();
+    work_();
+}
+
+void Graph::capture() {
+  options_.before_capture();
+  std::string why;
+  recording_ = record(exec_, work_, why);
+  refused_ = recording_ == nullptr;
+  if (refused_)
+    std::fprintf(stderr, "ringfort: the graph '%s' could not be captured and runs without: %s\n",
+                 name_.c_str(), why.c_str());
 }
 
 }  // namespace ringfort

@@ -2,38 +2,41 @@
 
 #include <algorithm>
 
-#include "kernels/aligned.h"
+#include "kernels/device_memory.h"
 
 namespace ringfort {
 
 struct Pool::FreeLists {
-  std::multimap<int64_t, AlignedMemory> free;
+  explicit FreeLists(Device device_in) : device(device_in) {}
+
+  const Device device;
+  std::multimap<int64_t, DeviceMemory> free;
   int64_t in_use = 0, peak = 0, reserved = 0;
 
-  AlignedMemory take(int64_t& bytes) {
+  DeviceMemory take(int64_t& bytes) {
     // A block up to a quarter too large serves too: shapes shrink while an evaluation drops fooled
     // samples.
     const auto found = free.lower_bound(bytes);
     if (found != free.end() && found->first <= bytes + bytes / 4) {
       bytes = found->first;
-      AlignedMemory memory = std::move(found->second);
+      DeviceMemory memory = std::move(found->second);
       free.erase(found);
       return memory;
     }
-    AlignedMemory memory = allocate(bytes);
+    DeviceMemory memory = allocate(bytes);
     reserved += bytes;
     return memory;
   }
-  AlignedMemory allocate(int64_t bytes) {
+  DeviceMemory allocate(int64_t bytes) {
     if (!free.empty()) {
       try {
-        return allocate_aligned(bytes, "a tensor");
+        return allocate_on(device, bytes, "a tensor");
       } catch (const Error&) {  // what lies in the free lists may be enough
         reserved -= total_free();
         free.clear();
       }
     }
-    return allocate_aligned(bytes, "a tensor");
+    return allocate_on(device, bytes, "a tensor");
   }
   int64_t total_free() const {
     int64_t total = 0;
@@ -48,7 +51,7 @@ namespace {
 template <class Lists>
 class PooledBlock final : public Block {
  public:
-  PooledBlock(std::shared_ptr<Lists> lists, AlignedMemory memory, int64_t bytes)
+  PooledBlock(std::shared_ptr<Lists> lists, DeviceMemory memory, int64_t bytes)
       : Block(memory.get(), bytes), lists_(std::move(lists)), memory_(std::move(memory)) {}
   ~PooledBlock() override {
     lists_->in_use -= bytes();
@@ -57,18 +60,22 @@ class PooledBlock final : public Block {
 
  private:
   std::shared_ptr<Lists> lists_;
-  AlignedMemory memory_;
+  DeviceMemory memory_;
 };
 
 }  // namespace
 
-Pool::Pool() : lists_(std::make_shared<FreeLists>()) {}
+Pool::Pool(Device device) : lists_(std::make_shared<FreeLists>(device)) {}
 Pool::~Pool() = default;
+Pool::Pool(Pool&&) noexcept = default;
+Pool& Pool::operator=(Pool&&) noexcept = default;
+
+Device Pool::device() const { return lists_->device; }
 
 std::shared_ptr<Block> Pool::allocate(int64_t bytes) {
   require(bytes >= 0, "Pool: {} bytes were asked for", bytes);
   bytes = std::max<int64_t>(64, (bytes + 63) / 64 * 64);
-  AlignedMemory memory = lists_->take(bytes);
+  DeviceMemory memory = lists_->take(bytes);
   lists_->in_use += bytes;
   lists_->peak = std::max(lists_->peak, lists_->in_use);
   return std::make_shared<PooledBlock<FreeLists>>(lists_, std::move(memory), bytes);

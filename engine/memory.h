@@ -30,10 +30,14 @@ class Block {
 
 class Pool {
  public:
-  Pool();
+  // Blocks are used again in the order of the device's one stream, so no block waits for its last
+  // reader.
+  explicit Pool(Device device = {});
   ~Pool();
-  Pool(const Pool&) = delete;
-  Pool& operator=(const Pool&) = delete;
+  Pool(Pool&&) noexcept;
+  Pool& operator=(Pool&&) noexcept;
+
+  Device device() const;
 
   // Uninitialised. Blocks may outlive the pool. Errors: no memory left, with the size that was
   // asked for.

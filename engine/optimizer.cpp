@@ -1,7 +1,6 @@
 #include "engine/optimizer.h"
 
-#include <cstring>
-
+#include "kernels/device_memory.h"
 #include "kernels/update.h"
 
 namespace ringfort {
@@ -20,10 +19,11 @@ bool is_weight(ParamKind kind) {
 
 }  // namespace
 
-Sgd::Sgd(ParamStore& params, SgdOptions options) : params_(params), options_(options) {
+Sgd::Sgd(ParamStore& params, SgdOptions options)
+    : params_(params), options_(options), pool_(params.device()) {
   const View master = params.flat_master();
   momentum_ = Tensor(pool_, master.shape, master.dtype);
-  std::memset(momentum_.view().data, 0, static_cast<size_t>(momentum_.view().bytes()));
+  clear_now(params.device(), momentum_);
   // Padding between segments is zero and stays zero, so that a range may run across it.
   for (const ParamId id : params.in_memory_order()) {
     const Segment& segment = params.segment(id);

@@ -2,12 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 
 #include "engine/weight_cache.h"
 #include "kernels/activation.h"
+#include "kernels/device_memory.h"
 #include "kernels/philox.h"
+#include "kernels/slots.h"
 
 namespace ringfort {
 namespace {
@@ -18,12 +19,15 @@ int64_t aligned(int64_t count) {
   return (count + kAlignElements - 1) / kAlignElements * kAlignElements;
 }
 
-void fill(const View& view, double value) {
-  for (int64_t i = 0; i < view.count(); ++i)
-    if (view.dtype == Dtype::kFloat64)
-      view.as<double>()[i] = value;
-    else
-      view.as<float>()[i] = static_cast<float>(value);
+// Numbers in the dtype of the master, where the device can be given them.
+std::vector<std::byte> in_dtype(Dtype dtype, const std::vector<double>& values) {
+  std::vector<std::byte> bytes(
+      static_cast<size_t>(bytes_for(dtype, static_cast<int64_t>(values.size()))));
+  const View view{bytes.data(), dtype, vector_shape(static_cast<int64_t>(values.size())),
+                  Layout::kChannelsLast};
+  for (size_t i = 0; i < values.size(); ++i)
+    detail::store_element(view, static_cast<int64_t>(i), values[i]);
+  return bytes;
 }
 
 void require_new_name(const std::vector<Segment>& table, const std::string& name) {
@@ -34,8 +38,7 @@ void require_new_name(const std::vector<Segment>& table, const std::string& name
 
 }  // namespace
 
-ParamStore::ParamStore(Dtype master)
-    : master_dtype_(master), cache_(std::make_unique<WeightCache>()) {
+ParamStore::ParamStore(Dtype master) : master_dtype_(master) {
   require(master == Dtype::kFloat32 || master == Dtype::kFloat64,
           "ParamStore: master weights are float32 or float64, not {}", to_string(master));
 }
@@ -56,8 +59,10 @@ StatId ParamStore::add_statistic(std::string name, int64_t channels, float fill_
   return static_cast<StatId>(statistics_.size() - 1);
 }
 
-void ParamStore::allocate(bool with_copy) {
+void ParamStore::allocate(bool with_copy, Device device) {
   require(!master_, "ParamStore: allocate() has been called already; addresses never change");
+  pool_ = Pool(device);
+  cache_ = std::make_unique<WeightCache>(device);
   int64_t total = 0;
   for (auto segment = segments_.rbegin(); segment != segments_.rend(); ++segment) {
     segment->offset = total;
@@ -65,11 +70,11 @@ void ParamStore::allocate(bool with_copy) {
   }
   master_ = Tensor(pool_, vector_shape(total), master_dtype_);
   gradient_ = Tensor(pool_, vector_shape(total), master_dtype_);
-  fill(master_, 0);
-  fill(gradient_, 0);
+  clear_now(device, master_);
+  clear_now(device, gradient_);
   if (with_copy) {
     copy_ = Tensor(pool_, vector_shape(total), Dtype::kBFloat16);
-    std::memset(copy_.view().data, 0, static_cast<size_t>(copy_.view().bytes()));
+    clear_now(device, copy_);
   }
 
   total = 0;
@@ -78,8 +83,11 @@ void ParamStore::allocate(bool with_copy) {
     total += aligned(segment.shape.count());
   }
   statistics_buffer_ = Tensor(pool_, vector_shape(std::max<int64_t>(total, 1)), master_dtype_);
-  fill(statistics_buffer_, 0);
-  for (const Segment& segment : statistics_) fill(slice(statistics_buffer_, segment), segment.fill);
+  std::vector<double> initial(static_cast<size_t>(statistics_buffer_.shape().count()));
+  for (const Segment& segment : statistics_)
+    std::fill_n(initial.begin() + segment.offset, segment.shape.count(),
+                static_cast<double>(segment.fill));
+  write_now(device, statistics_buffer_, in_dtype(master_dtype_, initial).data());
 }
 
 std::vector<ParamId> ParamStore::in_memory_order() const {
@@ -121,22 +129,21 @@ void initialize(Exec& exec, ParamStore& params, uint64_t seed) {
   double bound = 0;
   for (size_t i = 0; i < params.segments().size(); ++i) {
     const Segment& segment = params.segments()[i];
-    const View view = params.master(static_cast<ParamId>(i));
-    if (segment.kind == ParamKind::kNormScale || segment.kind == ParamKind::kNormShift) {
-      fill(view, segment.kind == ParamKind::kNormScale ? 1 : 0);
-      continue;
+    const bool norm =
+        segment.kind == ParamKind::kNormScale || segment.kind == ParamKind::kNormShift;
+    std::vector<double> values(static_cast<size_t>(segment.shape.count()),
+                               segment.kind == ParamKind::kNormScale ? 1.0 : 0.0);
+    if (!norm) {
+      if (segment.kind != ParamKind::kBias)
+        bound = 1 / std::sqrt(static_cast<double>(segment.shape.per_sample()));
+      const RandomKey key{seed, Purpose::kInit, 0};
+      for (size_t j = 0; j < values.size(); ++j) {
+        const float u = uniform01(key.word(i, static_cast<uint32_t>(j)));
+        values[j] = bound * (2.0 * static_cast<double>(u) - 1);
+      }
     }
-    if (segment.kind != ParamKind::kBias)
-      bound = 1 / std::sqrt(static_cast<double>(segment.shape.per_sample()));
-    const RandomKey key{seed, Purpose::kInit, 0};
-    for (int64_t j = 0; j < view.count(); ++j) {
-      const float u = uniform01(key.word(i, static_cast<uint32_t>(j)));
-      const double value = bound * (2.0 * static_cast<double>(u) - 1);
-      if (view.dtype == Dtype::kFloat64)
-        view.as<double>()[j] = value;
-      else
-        view.as<float>()[j] = static_cast<float>(value);
-    }
+    write_now(params.device(), params.master(static_cast<ParamId>(i)),
+              in_dtype(params.master_dtype(), values).data());
   }
   params.master_changed(exec);
 }

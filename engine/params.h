@@ -43,8 +43,9 @@ class ParamStore {
   StatId add_statistic(std::string name, int64_t channels, float fill);
   // Lays out the buffers: the parameter used last comes first. with_copy: keep a bfloat16 compute
   // copy.
-  void allocate(bool with_copy = false);
+  void allocate(bool with_copy = false, Device device = {});
 
+  Device device() const { return pool_.device(); }
   Dtype master_dtype() const { return master_dtype_; }
   const std::vector<Segment>& segments() const { return segments_; }  // in order of use
   const std::vector<Segment>& statistics() const { return statistics_; }

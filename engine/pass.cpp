@@ -1,8 +1,7 @@
 #include "engine/pass.h"
 
-#include <cstring>
-
 #include "kernels/activation.h"
+#include "kernels/device_memory.h"
 
 namespace ringfort {
 
@@ -56,7 +55,7 @@ void Pass::announce_ready() {
     if (!use.written) {
       if (!backward_ran_) return;  // it may not have been reached yet
       const View gradient = params.gradient(id);
-      if (!options.accumulate) std::memset(gradient.data, 0, static_cast<size_t>(gradient.bytes()));
+      if (!options.accumulate) clear(exec, gradient);
     }
     if (on_ready_) on_ready_(id);
   }

@@ -27,6 +27,11 @@ const NormVectors& WeightCache::running(Exec& exec, ParamStore& params, const No
   return cached.vectors;
 }
 
+void WeightCache::forget() {
+  for (auto& [gamma, norm] : norms_) norm.version = {0, 0};
+  for (auto& [key, filter] : folded_) filter.version = {0, 0};
+}
+
 WeightCache::Folded WeightCache::folded(Exec& exec, ParamStore& params, ParamId weight,
                                         const NormParams& norm, Dtype dtype) {
   const NormVectors& vectors = running(exec, params, norm);

@@ -22,6 +22,8 @@ struct NormParams {
 
 class WeightCache {
  public:
+  explicit WeightCache(Device device) : pool_(device) {}
+
   // The filter as stored, with its prepared copies.
   Filter filter(ParamStore& params, ParamId weight, Dtype dtype);
 
@@ -36,6 +38,9 @@ class WeightCache {
   };
   Folded folded(Exec& exec, ParamStore& params, ParamId weight, const NormParams& norm,
                 Dtype dtype);
+
+  // From now on everything is made anew when it is next asked for.
+  void forget();
 
  private:
   using Version = std::pair<uint64_t, uint64_t>;  // of parameters and of statistics

@@ -115,6 +115,8 @@ void reorder(Exec& exec, View y, View x) {
       return reorder_as<float>(exec, y, x);
     case Dtype::kInt32:
       return reorder_as<int32_t>(exec, y, x);
+    case Dtype::kInt64:
+      return reorder_as<int64_t>(exec, y, x);
     case Dtype::kBFloat16:
       return reorder_as<BFloat16>(exec, y, x);
     case Dtype::kUint8:

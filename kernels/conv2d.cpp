@@ -1,11 +1,10 @@
 #include "kernels/conv2d.h"
 
-#include <cstring>
-
 #include "kernels/conv2d_cuda.h"
 #include "kernels/conv2d_onednn.h"
 #include "kernels/conv2d_reference.h"
 #include "kernels/conv2d_stem.h"
+#include "kernels/device_memory.h"
 
 namespace ringfort {
 namespace {
@@ -108,7 +107,7 @@ void conv2d_wgrad(Exec& exec, View dw, View x, View dy, ConvOptions options, flo
   else if (dy.count() > 0)
     conv2d_wgrad_onednn(exec, dw, x, dy, options, beta != 0);
   else if (beta == 0)
-    std::memset(dw.data, 0, static_cast<size_t>(dw.bytes()));
+    clear(exec, dw);
 }
 
 }  // namespace ringfort

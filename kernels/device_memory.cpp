@@ -52,4 +52,28 @@ void clear(Exec& exec, View to) {
     std::memset(to.data, 0, static_cast<size_t>(to.bytes()));
 }
 
+void write_now(Device device, View to, const void* from) {
+  if (to.bytes() == 0) return;
+  if (device.kind == DeviceKind::kCuda)
+    cuda::copy_now(to.data, from, to.bytes(), CopyDirection::kToDevice);
+  else
+    std::memcpy(to.data, from, static_cast<size_t>(to.bytes()));
+}
+
+void read_now(Device device, void* to, View from) {
+  if (from.bytes() == 0) return;
+  if (device.kind == DeviceKind::kCuda)
+    cuda::copy_now(to, from.data, from.bytes(), CopyDirection::kToHost);
+  else
+    std::memcpy(to, from.data, static_cast<size_t>(from.bytes()));
+}
+
+void clear_now(Device device, View to) {
+  if (to.bytes() == 0) return;
+  if (device.kind == DeviceKind::kCuda)
+    cuda::clear_now(to.data, to.bytes());
+  else
+    std::memset(to.data, 0, static_cast<size_t>(to.bytes()));
+}
+
 }  // namespace ringfort

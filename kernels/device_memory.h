@@ -17,6 +17,12 @@ void to_device(Exec& exec, View to, const void* from);  // from pageable host me
 void to_host(Exec& exec, void* to, View from);          // waits until it is there
 void clear(Exec& exec, View to);                        // all bytes 0
 
+// The same without an Exec, for what is done once: each waits for all work of the device, before
+// and after.
+void write_now(Device device, View to, const void* from);
+void read_now(Device device, void* to, View from);
+void clear_now(Device device, View to);
+
 enum class CopyDirection { kToDevice, kToHost, kWithin };
 
 // CUDA's side: exec_cuda.cu, or exec_no_cuda.cpp, which refuses.
@@ -25,6 +31,8 @@ void* allocate(int64_t bytes, const char* purpose);
 void release(void* memory);
 void copy(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction);
 void clear(Exec& exec, void* to, int64_t bytes);
+void copy_now(void* to, const void* from, int64_t bytes, CopyDirection direction);
+void clear_now(void* to, int64_t bytes);
 }  // namespace cuda
 
 }  // namespace ringfort

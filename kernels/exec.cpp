@@ -8,6 +8,10 @@
 
 namespace ringfort {
 
+std::string to_string(const Device& device) {
+  return device.kind == DeviceKind::kCpu ? "cpu" : fmt::format("cuda:{}", device.index);
+}
+
 Exec::Exec(Device device, int threads, const std::string& plan_file)
     : device_(device), threads_(threads) {
   if (device.kind == DeviceKind::kCuda) cuda_ = make_cuda_context(device.index);
@@ -22,8 +26,9 @@ Exec::~Exec() = default;
 
 void* Exec::scratch(int64_t bytes) {
   if (bytes <= scratch_bytes_) return scratch_.get();
-  synchronize(*this);  // work that is queued may still use it
-  scratch_.reset();    // first give back: both together may not fit
+  if (device_.kind == DeviceKind::kCuda)
+    retired_.push_back(std::move(scratch_));  // queued and recorded work still uses it
+  scratch_.reset();  // on the CPU first give back: both together may not fit
   scratch_bytes_ = 0;
   scratch_ = allocate_on(device_, bytes, "scratch for a kernel");
   scratch_bytes_ = bytes;

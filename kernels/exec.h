@@ -20,6 +20,7 @@ struct Device {
   int index = 0;
   friend bool operator==(const Device&, const Device&) = default;
 };
+std::string to_string(const Device& device);  // "cpu", "cuda:0"
 
 // Owns memory of a device; released where it came from.
 struct ReleaseMemory {
@@ -66,6 +67,7 @@ class Exec {
   std::unique_ptr<OneDnn> onednn_;
   CudaContextHandle cuda_;
   DeviceMemory scratch_;
+  std::vector<DeviceMemory> retired_;
   int64_t scratch_bytes_ = 0;
 };
 

@@ -63,12 +63,28 @@ void* allocate(int64_t bytes, const char* purpose) {
 
 void release(void* memory) { cudaFree(memory); }
 
+static cudaMemcpyKind kind_of(CopyDirection direction) {
+  return direction == CopyDirection::kToDevice ? cudaMemcpyHostToDevice
+         : direction == CopyDirection::kToHost ? cudaMemcpyDeviceToHost
+                                               : cudaMemcpyDeviceToDevice;
+}
+
 void copy(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction) {
-  const cudaMemcpyKind kind = direction == CopyDirection::kToDevice ? cudaMemcpyHostToDevice
-                              : direction == CopyDirection::kToHost ? cudaMemcpyDeviceToHost
-                                                                    : cudaMemcpyDeviceToDevice;
-  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind, exec.cuda().stream()),
+  check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), kind_of(direction),
+                        exec.cuda().stream()),
         "cudaMemcpyAsync");
+}
+
+void copy_now(void* to, const void* from, int64_t bytes, CopyDirection direction) {
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  check(cudaMemcpy(to, from, static_cast<size_t>(bytes), kind_of(direction)), "cudaMemcpy");
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+}
+
+void clear_now(void* to, int64_t bytes) {
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+  check(cudaMemset(to, 0, static_cast<size_t>(bytes)), "cudaMemset");
+  check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
 }
 
 void clear(Exec& exec, void* to, int64_t bytes) {

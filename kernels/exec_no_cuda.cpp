@@ -25,6 +25,8 @@ void* allocate(int64_t, const char*) { refuse(); }
 void release(void*) {}
 void copy(Exec&, void*, const void*, int64_t, CopyDirection) { refuse(); }
 void clear(Exec&, void*, int64_t) { refuse(); }
+void copy_now(void*, const void*, int64_t, CopyDirection) { refuse(); }
+void clear_now(void*, int64_t) { refuse(); }
 
 }  // namespace cuda
 }  // namespace ringfort

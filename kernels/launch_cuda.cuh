@@ -132,6 +132,8 @@ __device__ void load_eight(const View& view, int64_t first, S* to) {
       return convert(Eight<double>(view.as<const double>() + first));
     case Dtype::kInt32:
       return convert(Eight<int32_t>(view.as<const int32_t>() + first));
+    case Dtype::kInt64:
+      return convert(Eight<int64_t>(view.as<const int64_t>() + first));
     case Dtype::kUint8:
       return convert(Eight<uint8_t>(view.as<const uint8_t>() + first));
     case Dtype::kBFloat16: {
@@ -165,6 +167,8 @@ __device__ void store_eight(const View& view, int64_t first, const S* from) {
       return store_as<double>(view, first, from);
     case Dtype::kInt32:
       return store_as<int32_t>(view, first, from);
+    case Dtype::kInt64:
+      return store_as<int64_t>(view, first, from);
     case Dtype::kUint8:
       return store_as<uint8_t>(view, first, from);
     case Dtype::kBFloat16: {

@@ -16,13 +16,16 @@ struct TakePivot {
   }
 };
 
-struct FoldScale {
+struct FoldScaleRow {
   View folded, w, scale;
-  HD void operator()(int64_t o) const {
-    const int64_t length = w.shape.h * w.shape.w * w.shape.c;
+  template <class Row>
+  HD void operator()(const Row& row, int64_t o) const {
+    const int64_t length = w.shape.h * w.shape.w * w.shape.c, first = o * length;
     const double s = detail::load_element<double>(scale, o);
-    for (int64_t i = o * length; i < (o + 1) * length; ++i)
-      detail::store_element(folded, i, detail::load_element<double>(w, i) * s);
+    const View from = w, to = folded;
+    row.each(length, [=](int64_t i) {
+      detail::store_element(to, first + i, detail::load_element<double>(from, first + i) * s);
+    });
   }
 };
 
@@ -113,7 +116,7 @@ void running_norm_backward(Exec& exec, View dx, View x, View dy, const NormVecto
 }
 
 void fold_scale(Exec& exec, View folded, View w, View scale) {
-  for_each(exec, w.shape.n, w.shape.per_sample(), FoldScale{folded, w, scale});
+  for_each_row(exec, w.shape.n, w.shape.per_sample(), FoldScaleRow{folded, w, scale});
 }
 
 }  // namespace ringfort

@@ -39,9 +39,13 @@ struct RandomKey {
   uint64_t seed = 0;
   Purpose purpose = Purpose::kTest;
   uint32_t epoch = 0;  // epoch, restart or step: whatever repeats for the same sample
+  // Where not null, the epoch is what stands there when a kernel runs: a recorded kernel sees each
+  // epoch's own.
+  const uint32_t* epoch_at = nullptr;
 
   HD Philox4 counter(uint64_t sample, uint32_t block) const {
-    const uint32_t tag = (static_cast<uint32_t>(purpose) << 24) ^ (epoch & 0x00FFFFFFu);
+    const uint32_t now = epoch_at != nullptr ? *epoch_at : epoch;
+    const uint32_t tag = (static_cast<uint32_t>(purpose) << 24) ^ (now & 0x00FFFFFFu);
     return {{block, static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), tag}};
   }
   // Four words for `block` (elements 4*block .. 4*block+3) of `sample`, the sample's index in its

@@ -40,6 +40,8 @@ HD inline S load_element(const View& view, int64_t i) {
       return static_cast<S>(to_float(view.as<const BFloat16>()[i]));
     case Dtype::kInt32:
       return static_cast<S>(view.as<const int32_t>()[i]);
+    case Dtype::kInt64:
+      return static_cast<S>(view.as<const int64_t>()[i]);
     case Dtype::kUint8:
       return static_cast<S>(view.as<const uint8_t>()[i]);
     case Dtype::kBit:
@@ -63,6 +65,9 @@ HD inline void store_element(const View& view, int64_t i, S value) {
       break;
     case Dtype::kInt32:
       view.as<int32_t>()[i] = static_cast<int32_t>(value);
+      break;
+    case Dtype::kInt64:
+      view.as<int64_t>()[i] = static_cast<int64_t>(value);
       break;
     case Dtype::kUint8:
       view.as<uint8_t>()[i] = static_cast<uint8_t>(value);

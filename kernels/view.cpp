@@ -16,6 +16,8 @@ std::string_view to_string(Dtype dtype) {
       return "float64";
     case Dtype::kInt32:
       return "int32";
+    case Dtype::kInt64:
+      return "int64";
     case Dtype::kUint8:
       return "uint8";
     case Dtype::kBit:
@@ -27,6 +29,7 @@ std::string_view to_string(Dtype dtype) {
 int64_t bytes_for(Dtype dtype, int64_t elements) {
   switch (dtype) {
     case Dtype::kFloat64:
+    case Dtype::kInt64:
       return 8 * elements;
     case Dtype::kFloat32:
     case Dtype::kInt32:

@@ -19,6 +19,7 @@ enum class Dtype : uint8_t {
   kBFloat16,
   kFloat64,
   kInt32,
+  kInt64,  // numbers of samples
   kUint8,
   kBit,  // one bit per element, packed from the lowest bit of each byte: what is kept of a ReLU
 };

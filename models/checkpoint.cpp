@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/safetensors.h"
+#include "kernels/device_memory.h"
+#include "kernels/slots.h"
 
 namespace ringfort {
 namespace {
@@ -91,19 +93,20 @@ ModelSpec read_spec(const SafetensorsFile& file) {
   }
 }
 
-void fill(const SafetensorsFile& file, const Entry& entry) {
+void fill(const SafetensorsFile& file, const Entry& entry, Device device) {
   const NamedArray& array = file.at(entry.segment->name);
   require(array.dtype == "F32" && array.shape == file_shape(*entry.segment),
           "{}: '{}' is {} with {} dimensions, the model needs F32 of shape {}", file.file,
           array.name, array.dtype, array.shape.size(), to_string(entry.segment->shape));
+  std::vector<std::byte> values(static_cast<size_t>(entry.view.bytes()));
+  View host = entry.view;
+  host.data = values.data();
   each_element(*entry.segment, [&](int64_t from, int64_t to) {
     float value;
     std::memcpy(&value, array.bytes.data() + from * 4, 4);
-    if (entry.view.dtype == Dtype::kFloat64)
-      entry.view.as<double>()[to] = static_cast<double>(value);
-    else
-      entry.view.as<float>()[to] = value;
+    detail::store_element(host, to, value);
   });
+  write_now(device, entry.view, values.data());
 }
 
 }  // namespace
@@ -114,9 +117,11 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
   std::vector<std::vector<float>> storage;
   std::vector<NamedArray> arrays;
   for (const Entry& entry : entries(model.params())) {
-    std::vector<float>& values = storage.emplace_back(static_cast<size_t>(entry.view.count()));
+    std::vector<float> in_memory(static_cast<size_t>(entry.view.count()));
+    read_now(model.params().device(), in_memory.data(), entry.view);
+    std::vector<float>& values = storage.emplace_back(in_memory.size());
     each_element(*entry.segment, [&](int64_t to, int64_t from) {
-      values[static_cast<size_t>(to)] = entry.view.as<const float>()[from];
+      values[static_cast<size_t>(to)] = in_memory[static_cast<size_t>(from)];
     });
     arrays.push_back(
         {entry.segment->name, "F32", file_shape(*entry.segment), std::as_bytes(std::span(values))});
@@ -133,7 +138,7 @@ LoadedModel load_checkpoint(Exec& exec, const std::filesystem::path& path, Model
   const std::vector<Entry> wanted = entries(loaded.model->params());
   require(file.arrays.size() == wanted.size(), "{}: holds {} arrays, the model '{}' has {}",
           file.file, file.arrays.size(), loaded.model->spec().name, wanted.size());
-  for (const Entry& entry : wanted) fill(file, entry);
+  for (const Entry& entry : wanted) fill(file, entry, options.device);
   loaded.model->params().master_changed(exec);
   loaded.model->params().statistics_changed();
   loaded.metadata = file.metadata;

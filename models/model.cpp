@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include "kernels/device_memory.h"
 #include "models/cnn_small.h"
 #include "models/preact_resnet.h"
 
@@ -14,16 +15,25 @@ Model::Model(ModelSpec spec, Dtype master) : spec_(std::move(spec)), params_(mas
   require(spec_.mean.size() == channels && spec_.std.size() == channels,
           "model '{}': {} means and {} standard deviations for {} channels", spec_.name,
           spec_.mean.size(), spec_.std.size(), channels);
-  scale_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
-  shift_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
-  for (size_t c = 0; c < channels; ++c) {
+  for (size_t c = 0; c < channels; ++c)
     require(spec_.std[c] > 0,
             "model '{}': the standard deviation of channel {} is {}, it must be positive",
             spec_.name, c, spec_.std[c]);
-    scale_.as<double>()[c] = 1.0 / static_cast<double>(spec_.std[c]);
-    shift_.as<double>()[c] =
-        -static_cast<double>(spec_.mean[c]) / static_cast<double>(spec_.std[c]);
+}
+
+void Model::allocate(bool bfloat16_copy, Device device) {
+  params_.allocate(bfloat16_copy, device);
+  const auto channels = static_cast<size_t>(spec_.channels);
+  std::vector<double> scale(channels), shift(channels);
+  for (size_t c = 0; c < channels; ++c) {
+    scale[c] = 1.0 / static_cast<double>(spec_.std[c]);
+    shift[c] = -static_cast<double>(spec_.mean[c]) / static_cast<double>(spec_.std[c]);
   }
+  pool_ = Pool(device);
+  scale_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
+  shift_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
+  write_now(device, scale_, scale.data());
+  write_now(device, shift_, shift.data());
 }
 
 Var Model::forward(Pass& p, Var pixels) {
@@ -70,7 +80,7 @@ std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
     require(spec.classes >= 2 && spec.channels >= 1,
             "model '{}': needs at least 2 classes and 1 channel", spec.name);
     std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
-    model->params().allocate(options.bfloat16_copy);
+    model->allocate(options.bfloat16_copy, options.device);
     return model;
   }
   fail("there is no model '{}'; known are {}", spec.name, fmt::join(names, ", "));

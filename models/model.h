@@ -28,6 +28,10 @@ class Model {
   // float32 or float64.
   Var forward(Pass& p, Var pixels);
 
+  // Gives parameters and the input's normalisation their memory; called once, when all layers are
+  // declared.
+  void allocate(bool bfloat16_copy = false, Device device = {});
+
   const ModelSpec& spec() const { return spec_; }
   ParamStore& params() { return params_; }
   const ParamStore& params() const { return params_; }
@@ -48,6 +52,7 @@ class Model {
 struct ModelOptions {
   Dtype master = Dtype::kFloat32;
   bool bfloat16_copy = false;  // for passes in bfloat16
+  Device device = {};
 };
 
 // Parameters are allocated and not yet initialised. Errors: an unknown name lists the known ones; a

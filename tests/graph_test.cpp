@@ -9,8 +9,8 @@ using Catch::Contains;
 
 TEST_CASE("A graph warms up, then counts replays, and every run does the work", "[graph]") {
   int calls = 0;
-  Graph graph(
-      "attack", [&] { ++calls; }, 2);
+  Exec exec;
+  Graph graph(exec, "attack", [&] { ++calls; }, {.warm_up = 2});
   const Shape shape = {8, 32, 32, 3};
   CHECK(graph.state() == Graph::State::kWarmUp);
   graph.run(shape);
@@ -23,11 +23,13 @@ TEST_CASE("A graph warms up, then counts replays, and every run does the work", 
     CHECK(graph.replays() == i);
   }
   CHECK(calls == 5);
+  CHECK_FALSE(graph.recorded());  // the CPU calls the work
 }
 
 TEST_CASE("A graph refuses another shape and names both", "[graph]") {
   int calls = 0;
-  Graph graph("attack", [&] { ++calls; });
+  Exec exec;
+  Graph graph(exec, "attack", [&] { ++calls; });
   graph.run({8, 32, 32, 3});
   CHECK_THROWS_WITH(graph.run({7, 32, 32, 3}),
                     Contains("attack") && Contains("(8, 32, 32, 3)") && Contains("(7, 32, 32, 3)"));
@@ -38,9 +40,9 @@ TEST_CASE("A graph refuses another shape and names both", "[graph]") {
 }
 
 TEST_CASE("A graph needs work and a warm-up", "[graph]") {
-  CHECK_THROWS_WITH(Graph("empty", {}), Contains("'empty'") && Contains("no work"));
-  CHECK_THROWS_WITH(Graph(
-                        "cold", [] {}, 0),
+  Exec exec;
+  CHECK_THROWS_WITH(Graph(exec, "empty", {}), Contains("'empty'") && Contains("no work"));
+  CHECK_THROWS_WITH(Graph(exec, "cold", [] {}, {.warm_up = 0}),
                     Contains("'cold'") && Contains("warm-up"));
 }
 

@@ -17,7 +17,7 @@ class LinearModel final : public Model {
   LinearModel(int64_t size, int64_t channels, int64_t classes)
       : Model(spec_of(size, channels, classes), Dtype::kFloat32) {
     layer_ = LayerBuilder(params()).linear("fc", size * size * channels, classes);
-    params().allocate();
+    allocate();
   }
   // Row `k` of W.
   float* weights(int64_t k) {
@@ -59,10 +59,11 @@ inline AttackInput random_input(Pool& pool, Shape shape, int64_t classes, uint64
   AttackInput input;
   input.x_nat = Tensor(pool, shape, Dtype::kFloat32);
   input.labels = Tensor(pool, matrix_shape(shape.n, 1), Dtype::kInt32);
+  input.samples = Tensor(pool, matrix_shape(shape.n, 1), Dtype::kInt64);
   const RandomKey key{seed, Purpose::kTest, 0};
   const int64_t length = shape.per_sample();
   for (int64_t n = 0; n < shape.n; ++n) {
-    input.samples.push_back(first + n);
+    input.samples.as<int64_t>()[n] = first + n;
     input.labels.as<int32_t>()[n] = static_cast<int32_t>((first + n) % classes);
     for (int64_t i = 0; i < length; ++i)
       input.x_nat.as<float>()[n * length + i] =

@@ -93,7 +93,8 @@ int run_evaluate(const EvaluateCommand& command) {
   options.n = command.n;
   options.batch_size = command.batch_size;
   const LoadedModel loaded = load_checkpoint(
-      *exec, target.checkpoint, {.bfloat16_copy = options.attack.dtype == Dtype::kBFloat16});
+      *exec, target.checkpoint,
+      {.bfloat16_copy = options.attack.dtype == Dtype::kBFloat16, .device = exec->device()});
   const auto named = loaded.metadata.find("ringfort.dataset");
   const Dataset test = load_dataset(named != loaded.metadata.end() ? named->second : recipe.dataset,
                                     command.data_dir.value_or(recipe.data_dir), Split::kTest);
@@ -106,7 +107,7 @@ int run_evaluate(const EvaluateCommand& command) {
       fmt::print("\r  {} of {} images done", done, total);
       std::fflush(stdout);
     };
-  Pool pool;
+  Pool pool(exec->device());
   Evaluation evaluation = evaluate(*exec, pool, *loaded.model, test, options);
   if (terminal) fmt::print("\n");
   evaluation.checkpoint = target.checkpoint.filename().string();

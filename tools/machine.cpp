@@ -9,7 +9,8 @@ namespace ringfort {
 namespace {
 
 Device parse_device(const std::string& name) {
-  if (name == "auto" || name == "cpu") return {DeviceKind::kCpu, 0};
+  if (name == "cpu") return {DeviceKind::kCpu, 0};
+  if (name == "auto") return {cuda_device_count() > 0 ? DeviceKind::kCuda : DeviceKind::kCpu, 0};
   if (name == "cuda") return {DeviceKind::kCuda, 0};
   int index = -1;
   const std::string prefix = "cuda:";

@@ -9,8 +9,9 @@
 
 namespace ringfort {
 
-// device: auto, cpu, cuda or cuda:N. threads: 0 for all cores. Plans are kept in plan_file().
-// Errors: an unknown device, a device this build or machine does not have.
+// device: auto (CUDA where a device and a build for it are there), cpu, cuda or cuda:N. threads: 0
+// for all cores. Plans are kept in plan_file(). Errors: an unknown device, a device this build or
+// machine does not have.
 std::unique_ptr<Exec> open_exec(const std::string& device, int threads);
 
 // $XDG_CACHE_HOME/ringfort/plans.json, or ~/.cache/ringfort/plans.json; empty where there is no

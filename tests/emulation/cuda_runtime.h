@@ -37,6 +37,8 @@ struct alignas(8) uint2 {
   uint32_t x, y;
 };
 
+struct EmulatedStream;
+
 namespace ringfort::emulation {
 
 enum class Order { kForward, kReverse };  // of the warps of a block between two barriers
@@ -53,6 +55,8 @@ void block_barrier();
 void warp_exchange(unsigned mask, const void* mine, size_t size, unsigned char* everyone);
 
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread);
+// Runs the work, or records it where the stream is being captured. Device memory is open to it.
+void submit(struct ::EmulatedStream* stream, std::function<void()> work);
 
 }  // namespace ringfort::emulation
 
@@ -92,6 +96,19 @@ cudaError_t cudaFree(void* memory);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind);
+cudaError_t cudaMemset(void* to, int value, size_t bytes);
+cudaError_t cudaDeviceSynchronize();
+using cudaGraph_t = struct EmulatedGraph*;
+using cudaGraphExec_t = struct EmulatedGraph*;
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
 
 // As CUDA's, in its order; the names there are taken by the macros above.
@@ -109,6 +126,8 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                Arguments&&... arguments) {
   if (const cudaError_t error = check_launch(*config); error != cudaSuccess) return error;
   const std::tuple<Params...> copies(std::forward<Arguments>(arguments)...);
-  ringfort::emulation::run_grid(config->grid, config->block, [&] { std::apply(kernel, copies); });
+  ringfort::emulation::submit(config->stream, [=, grid = config->grid, block = config->block] {
+    ringfort::emulation::run_grid(grid, block, [&] { std::apply(kernel, copies); });
+  });
   return cudaSuccess;
 }

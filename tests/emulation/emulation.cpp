@@ -264,7 +264,6 @@ void warp_exchange(unsigned mask, const void* mine, size_t size, unsigned char* 
 }
 
 void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread) {
-  const Open open;
   scheduler().run(grid, block, thread);
 }
 
@@ -272,7 +271,21 @@ void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread) {
 
 namespace emulation = ringfort::emulation;
 
-struct EmulatedStream {};
+struct EmulatedGraph {
+  std::vector<std::function<void()>> work;
+};
+struct EmulatedStream {
+  std::unique_ptr<EmulatedGraph> captured;  // while a capture goes on
+};
+
+void emulation::submit(EmulatedStream* stream, std::function<void()> work) {
+  if (stream != nullptr && stream->captured) {
+    stream->captured->work.push_back(std::move(work));
+    return;
+  }
+  const Open open;
+  work();
+}
 
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaSuccess                 ? "no error"
@@ -300,7 +313,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   delete stream;
   return cudaSuccess;
 }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  return stream->captured ? cudaErrorInvalidValue : cudaSuccess;  // as CUDA refuses it
+}
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = nullptr;
@@ -321,16 +336,48 @@ cudaError_t cudaFree(void* memory) {
   return cudaSuccess;
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
-                            cudaStream_t) {
-  const emulation::Open open;
-  std::memcpy(to, from, bytes);
+                            cudaStream_t stream) {
+  emulation::submit(stream, [=] { std::memcpy(to, from, bytes); });
   return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
-  const emulation::Open open;
-  std::memset(to, value, bytes);
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  emulation::submit(stream, [=] { std::memset(to, value, bytes); });
   return cudaSuccess;
 }
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  if (stream->captured) return cudaErrorInvalidValue;
+  stream->captured = std::make_unique<EmulatedGraph>();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  if (!stream->captured) return cudaErrorInvalidValue;
+  *graph = stream->captured.release();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
+                                 unsigned long long) {
+  *executable = new EmulatedGraph(*graph);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  for (const auto& work : executable->work) emulation::submit(stream, work);
+  return cudaSuccess;
+}
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  return cudaGraphDestroy(executable);
+}
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+}
+cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+  return cudaMemsetAsync(to, value, bytes, nullptr);
+}
+cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   *free_bytes = *total_bytes = size_t{1} << 32;
   return cudaSuccess;

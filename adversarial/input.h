@@ -1,0 +1,19 @@
+// From a batch of a data set to what an attack takes: pixels, labels and sample numbers on the
+// device. Training, its held-out images and evaluation come through here.
+#pragma once
+
+#include "adversarial/attack.h"
+#include "engine/data/loader.h"
+#include "kernels/augment.h"
+
+namespace ringfort {
+
+// augment: by default only bytes / 255.
+AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data, const Batch& batch,
+                       const PadCropFlip& augment = {}, uint32_t epoch = 0);
+
+// The given samples of the data set as they are.
+AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data,
+                       std::span<const int64_t> samples);
+
+}  // namespace ringfort

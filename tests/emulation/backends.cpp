@@ -1,0 +1,85 @@
+// In place of cuDNN and cuBLASLt on the emulated device: the reference products in float64, queued
+// on the stream like theirs, so that graphs record them.
+#include "kernels/conv2d_cuda.h"
+#include "kernels/conv2d_reference.h"
+#include "kernels/exec_cuda.h"
+#include "kernels/gemm_backends.h"
+#include "kernels/gemm_reference.h"
+#include "kernels/slots.h"
+
+namespace ringfort {
+namespace {
+
+// A view's elements in float64; store() writes them back.
+struct Wide {
+  explicit Wide(const View& view_in)
+      : narrow(view_in), values(static_cast<size_t>(view_in.count())), view(view_in) {
+    view.dtype = Dtype::kFloat64;
+    view.data = values.data();
+    for (int64_t i = 0; i < view.count(); ++i)
+      values[static_cast<size_t>(i)] = detail::load_element<double>(narrow, i);
+  }
+  void store() const {
+    for (int64_t i = 0; i < view.count(); ++i)
+      detail::store_element(narrow, i, values[static_cast<size_t>(i)]);
+  }
+  View narrow;
+  std::vector<double> values;
+  View view;
+};
+
+// The products run when the stream comes to them: on an Exec of their own, as that of the caller
+// may be gone.
+Exec& host() {
+  static Exec exec({}, 1);
+  return exec;
+}
+
+}  // namespace
+
+void conv2d_forward_cuda(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
+                         ConvEpilogue epilogue) {
+  const bool biased = epilogue.bias != nullptr;
+  emulation::submit(exec.cuda().stream(), [=, w = filter.w,
+                                           bias = biased ? *epilogue.bias : View{}] {
+    Wide wide_y(y);
+    const Wide wide_x(x), wide_w(w), wide_bias(biased ? bias : View{});
+    ConvEpilogue wide = epilogue;
+    wide.bias = biased ? &wide_bias.view : nullptr;
+    conv2d_forward_reference<double>(host(), wide_y.view, wide_x.view, wide_w.view, options, wide);
+    wide_y.store();
+  });
+}
+
+void conv2d_dgrad_cuda(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
+  emulation::submit(exec.cuda().stream(), [=, w = filter.w] {
+    Wide wide_dx(dx);
+    const Wide wide_dy(dy), wide_w(w);
+    conv2d_dgrad_reference<double>(host(), wide_dx.view, wide_dy.view, wide_w.view, options);
+    wide_dx.store();
+  });
+}
+
+void conv2d_wgrad_cuda(Exec& exec, View dw, View x, View dy, ConvOptions options, bool accumulate) {
+  emulation::submit(exec.cuda().stream(), [=] {
+    Wide wide_dw(dw);
+    const Wide wide_x(x), wide_dy(dy);
+    conv2d_wgrad_reference<double>(host(), wide_dw.view, wide_x.view, wide_dy.view, options,
+                                   accumulate ? 1.0f : 0.0f);
+    wide_dw.store();
+  });
+}
+
+void gemm_cuda(Exec& exec, View c, View a, View b, const GemmOptions& options) {
+  const bool biased = options.bias != nullptr;
+  emulation::submit(exec.cuda().stream(), [=, bias = biased ? *options.bias : View{}] {
+    Wide wide_c(c);
+    const Wide wide_a(a), wide_b(b), wide_bias(biased ? bias : View{});
+    GemmOptions wide = options;
+    wide.bias = biased ? &wide_bias.view : nullptr;
+    gemm_reference<double>(host(), wide_c.view, wide_a.view, wide_b.view, wide);
+    wide_c.store();
+  });
+}
+
+}  // namespace ringfort

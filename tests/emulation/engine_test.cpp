@@ -1,0 +1,209 @@
+// The whole engine on the emulated CUDA device, beside the CPU: attacks, training and evaluation
+// give the same, the K-step attack is recorded once and replayed, and host code never touches
+// device memory (the address sanitizer would say so).
+#include <catch2/catch.hpp>
+
+#include "adversarial/evaluate.h"
+#include "adversarial/input.h"
+#include "adversarial/trainer.h"
+#include "engine/transfer.h"
+#include "kernels/plans.h"
+#include "models/checkpoint.h"
+#include "tests/temp_folder.h"
+#include "tests/test_device.h"
+#include "tests/tiny_models.h"
+
+namespace ringfort {
+namespace {
+
+using test::TempFolder;
+using test::tiny_spec;
+
+constexpr Device kDevices[] = {{DeviceKind::kCpu, 0}, {DeviceKind::kCuda, 0}};
+
+// Images (8, 8, channels), the class is where they are bright.
+Dataset bright_quarters(int64_t count, int channels) {
+  Dataset data;
+  data.name = "quarters";
+  data.count = count;
+  data.height = data.width = 8;
+  data.channels = channels;
+  data.class_names = {"a", "b", "c", "d"};
+  data.mean.assign(static_cast<size_t>(channels), 0.5f);
+  data.std.assign(static_cast<size_t>(channels), 0.25f);
+  const RandomKey key{99, Purpose::kTest, 0};
+  for (int64_t n = 0; n < count; ++n) {
+    const auto label = static_cast<int32_t>(n % 4);
+    data.labels.push_back(label);
+    for (uint32_t i = 0; i < 64; ++i)
+      for (int c = 0; c < channels; ++c) {
+        const uint32_t noise = key.word(static_cast<uint64_t>(n), i * 4 + static_cast<uint32_t>(c));
+        const bool bright = static_cast<int32_t>(i / 32 * 2 + i % 8 / 4) == label;
+        data.pixels.push_back(static_cast<uint8_t>(noise % 120 + (bright ? 100 : 0)));
+      }
+  }
+  return data;
+}
+
+// A model with its data on one device, from the same seed on each.
+struct Side {
+  Exec exec;
+  Pool pool;
+  std::unique_ptr<Model> model;
+  Dataset data = bright_quarters(24, 3);
+
+  Side(Device device, const std::string& name, int width) : exec(device, 1), pool(device) {
+    exec.plans().force("direct");
+    model = make_model(tiny_spec(name, width, 8, 3), {.device = device});
+    initialize(exec, model->params(), 5);
+  }
+  AttackInput input(uint32_t epoch = 0) {
+    AttackInput input = make_input(exec, pool, data, std::vector<int64_t>{3, 8, 1, 20, 14, 6});
+    input.epoch = epoch;
+    return input;
+  }
+  std::vector<float> master() { return to_vector<float>(exec, model->params().flat_master()); }
+};
+
+AttackOptions three_steps(AttackBn bn) {
+  AttackOptions attack = pgd({}, 3, 2.0 / 255);
+  attack.bn = bn;
+  attack.seed = 4;
+  return attack;
+}
+
+double largest_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i)
+    largest = std::max(largest, std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i])));
+  return largest;
+}
+
+// Share of pixels that differ by more than rounding: a sign that turned.
+double share_moved(const std::vector<float>& a, const std::vector<float>& b) {
+  REQUIRE(a.size() == b.size());
+  int64_t moved = 0;
+  for (size_t i = 0; i < a.size(); ++i) moved += std::abs(a[i] - b[i]) > 1e-4f;
+  return static_cast<double>(moved) / static_cast<double>(a.size());
+}
+
+}  // namespace
+
+TEST_CASE("device: the training attack is recorded once and replays what plain launches give") {
+  for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain}) {
+    Side cuda(kDevices[1], "preact_resnet18", 8);
+    TrainingAttack attack(cuda.exec, cuda.pool, *cuda.model, three_steps(bn));
+    Pool other(kDevices[1]);
+    const auto plain = [&](uint32_t epoch) {  // a new attack's first run is no replay
+      TrainingAttack fresh(cuda.exec, other, *cuda.model, three_steps(bn));
+      return to_vector<float>(cuda.exec, fresh.run(cuda.input(epoch)));
+    };
+    const auto before = cuda.master();
+    for (const uint32_t epoch : {0u, 1u, 2u, 1u}) {
+      const auto x_adv = to_vector<float>(cuda.exec, attack.run(cuda.input(epoch)));
+      CHECK(x_adv == plain(epoch));
+    }
+    CHECK(plain(1) != plain(2));  // the recording reads the epoch when it runs
+    CHECK(attack.weight_gradients() == 0);
+    CHECK(cuda.master() == before);
+
+    // Weights that change between replays are folded anew in the replay.
+    std::vector<float> other_weights = before;
+    for (float& w : other_weights) w *= 1.25f;
+    to_device(cuda.exec, cuda.model->params().flat_master(), other_weights.data());
+    cuda.model->params().master_changed(cuda.exec);
+    const auto replayed = to_vector<float>(cuda.exec, attack.run(cuda.input(2)));
+    CHECK(replayed == plain(2));
+  }
+}
+
+TEST_CASE("device: an attack finds what it finds on the CPU") {
+  for (const char* name : {"cnn_small", "preact_resnet18"}) {
+    std::vector<std::vector<float>> found;
+    for (const Device device : kDevices) {
+      Side side(device, name, 8);
+      TrainingAttack attack(side.exec, side.pool, *side.model, three_steps(AttackBn::kEval));
+      found.push_back(to_vector<float>(side.exec, attack.run(side.input(3))));
+    }
+    INFO(name);
+    CHECK(share_moved(found[0], found[1]) < 0.01);
+  }
+}
+
+TEST_CASE("device: a training step moves the weights as on the CPU") {
+  for (const char* name : {"cnn_small", "preact_resnet18"}) {
+    std::vector<std::vector<float>> weights;
+    std::vector<double> losses;
+    for (const Device device : kDevices) {
+      Side side(device, name, 8);
+      TrainingStep step(side.exec, side.pool, *side.model, {}, {}, Dtype::kFloat32);
+      for (int i = 0; i < 2; ++i) losses.push_back(step.run(side.input(), 0.05).loss);
+      weights.push_back(side.master());
+    }
+    INFO(name);
+    CHECK(losses[0] == Approx(losses[2]).epsilon(1e-5));
+    CHECK(losses[1] == Approx(losses[3]).epsilon(1e-4));
+    CHECK(largest_difference(weights[0], weights[1]) < 2e-4);
+  }
+}
+
+TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU") {
+  const Dataset data = bright_quarters(80, 1);
+  Recipe recipe;
+  recipe.model = "cnn_small";
+  recipe.width = 4;
+  recipe.method = "pgd-at";
+  recipe.attack_steps = 2;
+  recipe.eps = 0.1;
+  recipe.epochs = 2;
+  recipe.batch_size = 16;
+  recipe.hold_out = 16;
+  recipe.probe_every = 3;
+  recipe.probe_samples = 8;
+  recipe.on_collapse = "restore";
+  recipe.val_attack_steps = 2;
+  recipe.lr = 0.05;
+  recipe.augment = "crop-flip";
+  recipe.crop_pad = 1;
+  std::vector<Evaluation> evaluations;
+  for (const Device device : kDevices) {
+    Exec exec(device, 1);
+    exec.plans().force("direct");
+    TempFolder folder;
+    TrainingObserver silent;
+    Trainer trainer(exec, recipe, data);
+    CHECK(trainer.run(folder.path(), silent).steps == 8);
+    // The file does not know where it was written.
+    const LoadedModel loaded =
+        load_checkpoint(exec, folder / "last.safetensors", {.device = device});
+    Pool pool(device);
+    EvaluateOptions options;
+    options.attack = pgd({Norm::kLinf, 0.1}, 3, 0.05);
+    options.attack.stop = StopRule::kOnSuccess;
+    options.attack.restarts = 2;
+    options.n = 24;
+    options.batch_size = 8;
+    evaluations.push_back(evaluate(exec, pool, *loaded.model, data, options));
+  }
+  CHECK(evaluations[0].clean_predictions == evaluations[1].clean_predictions);
+  CHECK(evaluations[0].clean_accuracy == evaluations[1].clean_accuracy);
+  CHECK(std::abs(evaluations[0].robust_accuracy - evaluations[1].robust_accuracy) < 0.09);
+}
+
+TEST_CASE("device: a graph whose work waits for the host runs without a recording, and says so") {
+  Exec exec(kDevices[1], 1);
+  int calls = 0;
+  Graph graph(exec, "impatient", [&] {
+    ++calls;
+    synchronize(exec);  // CUDA refuses to wait for what is only being recorded
+  });
+  graph.run({1, 1, 1, 1});
+  graph.run({1, 1, 1, 1});
+  CHECK_FALSE(graph.recorded());
+  CHECK(calls == 3);  // the warm-up, the refused capture, the plain run
+  graph.run({1, 1, 1, 1});
+  CHECK(calls == 4);
+}
+
+}  // namespace ringfort
