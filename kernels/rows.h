@@ -28,7 +28,6 @@ class CpuRow {
   // relative error of a sum of positive terms stays below 2e-6 for images of any size.
   template <class S, class Value>
   HD S sum(int64_t n, const Value& value) const {
-    if (n <= kLanes) return sum_few<S>(n, value);
     using Total = std::conditional_t<std::is_same_v<S, float>, double, S>;
     Total total(0);
     for (int64_t first = 0; first < n; first += detail::kRun) {
@@ -50,7 +49,6 @@ class CpuRow {
   // lowest index with the largest value(i): how ties between logits are decided everywhere; n >= 1
   template <class S, class Value>
   HD int64_t argmax(int64_t n, const Value& value) const {
-    if (n <= kLanes) return argmax_few<S>(n, value);
     alignas(64) S largest[kLanes];
     alignas(64) int32_t index[kLanes];
     for (int l = 0; l < kLanes; ++l) {
@@ -85,31 +83,6 @@ class CpuRow {
 
  private:
   static constexpr int kLanes = 16;
-
-  // A row that fits into the lanes, as logits of 10 classes do: one after the other costs less than
-  // folding lanes does, and the rows beside it fill the waiting time.
-  template <class S, class Value>
-  HD static S sum_few(int64_t n, const Value& value) {
-    alignas(64) S terms[kLanes] = {};
-#pragma omp simd
-    for (int l = 0; l < kLanes; ++l)
-      if (l < n) terms[l] = value(l);
-    S total = terms[0];
-    for (int64_t l = 1; l < n; ++l) total += terms[l];
-    return total;
-  }
-  template <class S, class Value>
-  HD static int64_t argmax_few(int64_t n, const Value& value) {
-    S largest = value(0);
-    int64_t index = 0;
-    for (int64_t i = 1; i < n; ++i) {
-      const S here = value(i);
-      const bool larger = largest < here;
-      largest = larger ? here : largest;
-      index = larger ? i : index;
-    }
-    return index;
-  }
 
   // body(i, lane) for i in [first, end), kLanes of them side by side.
   template <class Body>
