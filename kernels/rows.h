@@ -15,57 +15,54 @@
 
 namespace ringfort {
 
-// Loops over one row on the CPU (HD only because the functors that call it are). Sums run in 16
-// side-by-side lanes so that they vectorise in a fixed order.
+// Loops over one row on the CPU (HD only because the functors that call it are). All run in 16
+// side-by-side lanes so that they vectorise in a fixed order; what a row has beyond a multiple of
+// 16, or a row of ten classes, is one step in which the last lanes stay idle. Rows are shorter than
+// 2^31: loops count in int, because indices of 64 bits take two vectors where the values take one.
 class CpuRow {
  public:
   template <class Body>
   HD void each(int64_t n, const Body& body) const {
+    const int rest = static_cast<int>(n % kLanes), whole = static_cast<int>(n) - rest;
+    for (int i = 0; i < whole; i += kLanes) {
 #pragma omp simd
-    for (int64_t i = 0; i < n; ++i) body(i);
+      for (int l = 0; l < kLanes; ++l) body(i + l);
+    }
+    if (rest == 0) return;
+#pragma omp simd
+    for (int l = 0; l < kLanes; ++l)
+      if (l < rest) body(int64_t{whole} + l);
   }
   // sum of value(i), i in [0, n). float: runs of 512 elements, then the runs in double, so that the
   // relative error of a sum of positive terms stays below 2e-6 for images of any size.
   template <class S, class Value>
   HD S sum(int64_t n, const Value& value) const {
     using Total = std::conditional_t<std::is_same_v<S, float>, double, S>;
+    const auto run = [&](int64_t first, int64_t end) {
+      return reduce(first, end, S(0), value, [](S a, S b) { return a + b; });
+    };
+    if (n <= detail::kRun) return run(0, n);
     Total total(0);
-    for (int64_t first = 0; first < n; first += detail::kRun) {
-      const int64_t end = first + detail::kRun < n ? first + detail::kRun : n;
-      alignas(64) S lanes[kLanes] = {};
-      each_lane(first, end, [&](int64_t i, int64_t l) { lanes[l] += value(i); });
-      total += static_cast<Total>(combine(lanes, [](S a, S b) { return a + b; }));
-    }
+    for (int64_t first = 0; first < n; first += detail::kRun)
+      total += static_cast<Total>(run(first, minimum(first + detail::kRun, n)));
     return static_cast<S>(total);
   }
   // largest value(i); n >= 1
   template <class S, class Value>
   HD S max(int64_t n, const Value& value) const {
-    alignas(64) S lanes[kLanes];
-    for (S& lane : lanes) lane = value(0);
-    each_lane(0, n, [&](int64_t i, int64_t l) { lanes[l] = maximum<S>(lanes[l], value(i)); });
-    return combine(lanes, [](S a, S b) { return maximum<S>(a, b); });
+    return reduce(0, n, value(0), value, [](S a, S b) { return maximum<S>(a, b); });
   }
   // lowest index with the largest value(i): how ties between logits are decided everywhere; n >= 1
   template <class S, class Value>
   HD int64_t argmax(int64_t n, const Value& value) const {
-    alignas(64) S largest[kLanes];
-    alignas(64) int32_t index[kLanes];
-    for (int l = 0; l < kLanes; ++l) {
-      largest[l] = value(0);
-      index[l] = 0;
-    }
-    each_lane(0, n, [&](int64_t i, int64_t l) {
-      const S here = value(i);
-      const bool larger = largest[l] < here;
-      largest[l] = larger ? here : largest[l];
-      index[l] = larger ? static_cast<int32_t>(i) : index[l];
-    });
-    const S best = combine(largest, [](S a, S b) { return maximum<S>(a, b); });
-    for (int l = 0; l < kLanes; ++l)
-      index[l] = largest[l] == best ? index[l] : static_cast<int32_t>(n);
-    const int32_t lowest = combine(index, [](int32_t a, int32_t b) { return minimum(a, b); });
-    return lowest < n ? lowest : 0;  // none: all are NaN
+    // Looking for the largest value again, in the cache, is cheaper than a lane of indices that
+    // changes only where a value does: g++ keeps such a lane in memory.
+    const S largest = max<S>(n, value);
+    const int32_t none = static_cast<int32_t>(n);
+    const int32_t lowest = reduce(
+        0, n, none, [&](int64_t i) { return value(i) == largest ? static_cast<int32_t>(i) : none; },
+        [](int32_t a, int32_t b) { return minimum(a, b); });
+    return lowest < none ? lowest : 0;  // none: all are NaN
   }
   // body(i, u), i in [0, n), with u uniform in (0, 1): element i's own number of (key, sample).
   template <class S, class Body>
@@ -84,27 +81,32 @@ class CpuRow {
  private:
   static constexpr int kLanes = 16;
 
-  // body(i, lane) for i in [first, end), kLanes of them side by side.
-  template <class Body>
-  HD static void each_lane(int64_t first, int64_t end, const Body& body) {
-    int64_t i = first;
-    for (; i + kLanes <= end; i += kLanes) {
+  // value(i), i in [first, end), joined lane by lane, then the lanes. The idle lanes hold
+  // `neutral`.
+  template <class S, class Value, class Join>
+  HD static S reduce(int64_t first, int64_t end, S neutral, const Value& value, const Join& join) {
+    alignas(64) S lanes[kLanes];
+    const int rest = static_cast<int>((end - first) % kLanes), whole = static_cast<int>(end) - rest;
 #pragma omp simd
-      for (int64_t l = 0; l < kLanes; ++l) body(i + l, l);
+    for (int l = 0; l < kLanes; ++l) {
+      S own = neutral;
+      if (l < rest) own = value(int64_t{whole} + l);
+      lanes[l] = join(neutral, own);  // a NaN counts as it would in the loop below
     }
-    if (i == end) return;
-    const int rest = static_cast<int>(end - i);
+    for (int i = static_cast<int>(first); i < whole; i += kLanes) {
 #pragma omp simd
-    for (int l = 0; l < kLanes; ++l)
-      if (l < rest) body(i + l, l);
+      for (int l = 0; l < kLanes; ++l) lanes[l] = join(lanes[l], value(i + l));
+    }
+    return combine(lanes, join);
   }
-  // All lanes into one, in a fixed order.
+  // All lanes into one, in a fixed order. Without the pragma g++ unrolls before it vectorises.
   template <int kHalf = kLanes / 2, class S, class Join>
   HD static S combine(const S* lanes, const Join& join) {
     if constexpr (kHalf == 0) {
       return lanes[0];
     } else {
       S folded[kHalf];
+#pragma omp simd
       for (int l = 0; l < kHalf; ++l) folded[l] = join(lanes[l], lanes[l + kHalf]);
       return combine<kHalf / 2>(folded, join);
     }

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <cfloat>
+#include <limits>
 
 #include "kernels/rows.h"
 #include "tests/dual.h"
@@ -107,6 +108,29 @@ TEST_CASE("cross_entropy: of equal logits the lowest class is predicted, outputs
   cross_entropy(exec, loss, View{}, prediction, z, labels, 1);
   CHECK((prediction.values() == std::vector<double>{1, 0}));
   CHECK(loss.values()[1] == Approx(std::log(4.0)));
+}
+
+TEST_CASE("cross_entropy: any NaN spoils the loss, the first logit's also the prediction") {
+  for (const int64_t classes : {10, 16, 40}) {
+    // row n has a NaN in place n; the largest logit is in the last place, in the last row before it
+    std::vector<double> z = random_vector(classes * classes, 1, -4, 4), predicted;
+    for (int64_t n = 0; n < classes; ++n) {
+      const int64_t best = n == classes - 1 ? classes - 2 : classes - 1;
+      z[static_cast<size_t>(n * classes + best)] = 5;
+      z[static_cast<size_t>(n * classes + n)] = std::numeric_limits<double>::quiet_NaN();
+      predicted.push_back(static_cast<double>(n == 0 ? 0 : best));
+    }
+    const Buffer logits(Dtype::kFloat32, matrix_shape(classes, classes), z);
+    const Buffer labels(Dtype::kInt32, vector_shape(classes), labels_for(classes, classes)),
+        loss(Dtype::kFloat32, vector_shape(classes)),
+        prediction(Dtype::kInt32, vector_shape(classes));
+    Exec exec(kTestDevice, 1);
+    cross_entropy(exec, loss, View{}, prediction, logits, labels, 1);
+    CHECK((prediction.values() == predicted));
+    const std::vector<double> losses = loss.values();
+    CHECK(std::count_if(losses.begin(), losses.end(), [](double l) { return std::isnan(l); }) ==
+          classes);
+  }
 }
 
 TEST_CASE("cross_entropy: a row's numbers do not depend on its batch or on threads") {
