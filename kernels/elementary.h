@@ -38,7 +38,8 @@ HD inline float exp_below_zero(float x) {
   return x < -87.3f ? 0.0f : power * scale;
 }
 
-// log(x) for positive normal x; float32: absolute error below 1e-7 + 1e-7 |log x|.
+// log(x) for positive normal x, NaN for NaN, which a loss must not hide; float32: absolute error
+// below 1e-7 + 1e-7 |log x|.
 template <class S>
 HD inline S log_of_positive(S x) {
   using std::log;
@@ -66,7 +67,7 @@ HD inline float log_of_positive(float x) {
   p = p * f + 3.3333331174e-1f;
   const float square = f * f;
   const float tail = p * f * square - n * 2.12194440e-4f - 0.5f * square;
-  return f + tail + n * 0.693359375f;
+  return x == x ? f + tail + n * 0.693359375f : x;
 }
 
 }  // namespace ringfort

@@ -38,6 +38,7 @@ TEST_CASE("log_of_positive: float32 within 1e-7 of 1 + |log x|, exact at 1") {
   }
   CHECK(worst < 1e-7);
   CHECK(log_of_positive(1.5) == std::log(1.5));
+  CHECK(std::isnan(log_of_positive(std::numeric_limits<float>::quiet_NaN())));
 }
 
 TEST_CASE("uniform_run: the numbers of RandomKey::word, wherever a run begins") {
