@@ -51,21 +51,20 @@ HD inline S polynomial(S x, const double (&c)[kCount]) {
   return sum;
 }
 
-// Standard normal quantile of u in (0, 1), sqrt(2) erfinv(2u - 1): erfinv(x) / x is smooth in
-// w = -log(1 - x^2), a polynomial for w < 5 and one in sqrt(w) beyond (Giles, "Approximating the
-// erfinv function", 2012). Relative error below 2e-7 before rounding; loops over it
-// vectorise and need no division.
+// Standard normal quantile of u in [2^-24, 1 - 2^-24], the range of uniform01: with x = 2u - 1 and
+// w = -log(1 - x^2) < 15.25 it is x times a function of w so smooth (Giles, "Approximating the
+// erfinv function", 2012) that one polynomial serves the whole range: no division, root or choice.
+// The coefficients are a weighted least-squares fit on Chebyshev points, the weights moved until
+// the largest errors were alike. Relative error below 7e-8, and 4e-7 with float32's rounding.
 template <class S>
 HD inline S normal_quantile(S u) {
-  using std::sqrt;
   const S w = S(0) - log_of_positive(S(4) * u * (S(1) - u));
-  const S centre = polynomial(
-      w - S(2.5), {2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 2.1858087e-04,
-                   -1.25372503e-03, -4.17768164e-03, 2.46640727e-01, 1.50140941});
-  const S edge = polynomial(
-      sqrt(w) - S(3), {-2.00214257e-04, 1.00950558e-04, 1.34934322e-03, -3.67342844e-03,
-                       5.73950773e-03, -7.6224613e-03, 9.43887047e-03, 1.00167406, 2.83297682});
-  return S(1.4142135623730951) * (S(2) * u - S(1)) * (w < S(5) ? centre : edge);
+  const S factor = polynomial(
+      w * S(2 / 15.25) - S(1),
+      {5.10982347e-03, -1.04376384e-02, -1.09514546e-02, 3.88171456e-02, -1.80849688e-02,
+       -2.45701437e-02, 4.29577769e-02, -5.42829134e-02, 6.08991858e-02, -3.43946585e-02,
+       -3.61462798e-02, 1.61885491e-01, -4.38996373e-01, 1.94374743e+00, 3.66929122e+00});
+  return (S(2) * u - S(1)) * factor;
 }
 
 // How far inside the L2 ball perturbations end, relatively. What remains is the rounding of x

@@ -259,14 +259,21 @@ TEST_CASE("normal_quantile: known quantiles, symmetry, moments") {
       {1e-6, -4.753424308822899},
       {0.01, -2.3263478740408408},
       {0.3, -0.5244005127080407},
+      {0x1p-24, -5.294704084854597},
+      {0.05, -1.6448536269514726},
   };
-  for (const auto& [u, z] : known)
-    CHECK(normal_quantile(u) == Approx(z).epsilon(2e-7).margin(1e-15));
-  for (const double u : {0.001, 0.00168, 0.00170, 0.3})
+  // The quantile's documented errors: of the formula, and with float32's rounding. In float32 the
+  // rounding of u itself counts more than any formula where the quantile is steep: only the others.
+  for (const auto& [u, z] : known) {
+    CHECK(normal_quantile(u) == Approx(z).epsilon(7e-8).margin(1e-15));
+    if (u > 0.001 && u < 0.95)
+      CHECK(static_cast<double>(normal_quantile(static_cast<float>(u))) ==
+            Approx(normal_quantile(static_cast<double>(static_cast<float>(u))))
+                .epsilon(4e-7)
+                .margin(1e-15));
+  }
+  for (const double u : {0x1p-24, 0.001, 0.3})
     CHECK(normal_quantile(1 - u) == Approx(-normal_quantile(u)));
-  // both polynomials meet at w = 5
-  const double seam = (1 - std::sqrt(1 - std::exp(-5.0))) / 2;
-  CHECK(normal_quantile(seam - 1e-12) == Approx(normal_quantile(seam + 1e-12)).epsilon(4e-7));
 
   constexpr uint32_t kCount = 200000;
   double sum = 0, squares = 0, fourth = 0;
