@@ -61,7 +61,8 @@ struct RandomKey {
 
 // Uniform in (0, 1), symmetric about 1/2, never 0 or 1: safe for logarithms and for U(-eps, eps).
 HD inline float uniform01(uint32_t word) {
-  return (static_cast<float>(word >> 9) + 0.5f) * (1.0f / 8388608.0f);
+  // exact, fused or not
+  return static_cast<float>(word >> 9) * (1.0f / 8388608.0f) + 0.5f / 8388608.0f;
 }
 
 }  // namespace ringfort
