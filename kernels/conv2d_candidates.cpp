@@ -99,4 +99,47 @@ std::vector<ConvCandidate> conv_candidates(const ConvProblem& problem) {
   return candidates;
 }
 
+ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, ConvOptions options,
+                            const ConvEpilogue& epilogue) {
+  return {.direction = ConvDirection::kForward,
+          .dtype = x.dtype,
+          .result_dtype = y.dtype,
+          .x_layout = x.layout,
+          .y_layout = y.layout,
+          .x = x.shape,
+          .filter = filter.w.shape,
+          .y = y.shape,
+          .options = options,
+          .bias = epilogue.bias != nullptr,
+          .accumulate = epilogue.accumulate,
+          .relu = epilogue.relu};
+}
+
+ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter,
+                          ConvOptions options) {
+  return {.direction = ConvDirection::kDgrad,
+          .dtype = dy.dtype,
+          .result_dtype = dx.dtype,
+          .x_layout = dx.layout,
+          .y_layout = dy.layout,
+          .x = dx.shape,
+          .filter = filter.w.shape,
+          .y = dy.shape,
+          .options = options};
+}
+
+ConvProblem wgrad_problem(const View& dw, const View& x, const View& dy, ConvOptions options,
+                          bool accumulate) {
+  return {.direction = ConvDirection::kWgrad,
+          .dtype = x.dtype,
+          .result_dtype = dw.dtype,
+          .x_layout = x.layout,
+          .y_layout = dy.layout,
+          .x = x.shape,
+          .filter = dw.shape,
+          .y = dy.shape,
+          .options = options,
+          .accumulate = accumulate};
+}
+
 }  // namespace ringfort

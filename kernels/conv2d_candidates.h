@@ -34,6 +34,14 @@ struct ConvProblem {
   double gflop() const;  // positions in the padding count as computed
 };
 
+// The problem that a call of conv2d_* poses, for every backend.
+ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, ConvOptions options,
+                            const ConvEpilogue& epilogue);
+ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter,
+                          ConvOptions options);
+ConvProblem wgrad_problem(const View& dw, const View& x, const View& dy, ConvOptions options,
+                          bool accumulate);
+
 enum class ConvFormat : uint8_t {
   kAsView,   // the layout of the caller's view
   kBlocked,  // blocks of 16 channels (all channels of a pixel plane by plane where they are fewer);

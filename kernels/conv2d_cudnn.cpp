@@ -230,40 +230,16 @@ ConvGraph make_conv_graph(const ConvProblem& p) {
 
 void conv2d_forward_cuda(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
                          ConvEpilogue epilogue) {
-  const ConvProblem problem{.direction = ConvDirection::kForward,
-                            .dtype = x.dtype,
-                            .result_dtype = y.dtype,
-                            .x = x.shape,
-                            .filter = filter.w.shape,
-                            .y = y.shape,
-                            .options = options,
-                            .bias = epilogue.bias != nullptr,
-                            .accumulate = epilogue.accumulate,
-                            .relu = epilogue.relu};
-  compute(exec, problem, {x, filter.w, y, epilogue.bias ? epilogue.bias->data : nullptr});
+  compute(exec, forward_problem(y, x, filter, options, epilogue),
+          {x, filter.w, y, epilogue.bias ? epilogue.bias->data : nullptr});
 }
 
 void conv2d_dgrad_cuda(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
-  const ConvProblem problem{.direction = ConvDirection::kDgrad,
-                            .dtype = dy.dtype,
-                            .result_dtype = dx.dtype,
-                            .x = dx.shape,
-                            .filter = filter.w.shape,
-                            .y = dy.shape,
-                            .options = options};
-  compute(exec, problem, {dy, filter.w, dx});
+  compute(exec, dgrad_problem(dx, dy, filter, options), {dy, filter.w, dx});
 }
 
 void conv2d_wgrad_cuda(Exec& exec, View dw, View x, View dy, ConvOptions options, bool accumulate) {
-  const ConvProblem problem{.direction = ConvDirection::kWgrad,
-                            .dtype = x.dtype,
-                            .result_dtype = dw.dtype,
-                            .x = x.shape,
-                            .filter = dw.shape,
-                            .y = dy.shape,
-                            .options = options,
-                            .accumulate = accumulate};
-  compute(exec, problem, {x, dy, dw});
+  compute(exec, wgrad_problem(dw, x, dy, options, accumulate), {x, dy, dw});
 }
 
 }  // namespace ringfort

@@ -140,18 +140,7 @@ void compute(Exec& exec, ConvProblem problem, const Operands& operands) {
 
 void conv2d_forward_onednn(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
                            ConvEpilogue epilogue) {
-  const ConvProblem problem{.direction = ConvDirection::kForward,
-                            .dtype = x.dtype,
-                            .result_dtype = y.dtype,
-                            .x_layout = x.layout,
-                            .y_layout = y.layout,
-                            .x = x.shape,
-                            .filter = filter.w.shape,
-                            .y = y.shape,
-                            .options = options,
-                            .bias = epilogue.bias != nullptr,
-                            .accumulate = epilogue.accumulate,
-                            .relu = epilogue.relu};
+  const ConvProblem problem = forward_problem(y, x, filter, options, epilogue);
   compute(exec, problem,
           {.first = x.data,
            .output = y.data,
@@ -161,31 +150,14 @@ void conv2d_forward_onednn(Exec& exec, View y, View x, const Filter& filter, Con
 }
 
 void conv2d_dgrad_onednn(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
-  const ConvProblem problem{.direction = ConvDirection::kDgrad,
-                            .dtype = dy.dtype,
-                            .result_dtype = dx.dtype,
-                            .x_layout = dx.layout,
-                            .y_layout = dy.layout,
-                            .x = dx.shape,
-                            .filter = filter.w.shape,
-                            .y = dy.shape,
-                            .options = options};
+  const ConvProblem problem = dgrad_problem(dx, dy, filter, options);
   compute(exec, problem,
           {.first = dy.data, .output = dx.data, .filter = &filter, .output_bytes = dx.bytes()});
 }
 
 void conv2d_wgrad_onednn(Exec& exec, View dw, View x, View dy, ConvOptions options,
                          bool accumulate) {
-  const ConvProblem problem{.direction = ConvDirection::kWgrad,
-                            .dtype = x.dtype,
-                            .result_dtype = dw.dtype,
-                            .x_layout = x.layout,
-                            .y_layout = dy.layout,
-                            .x = x.shape,
-                            .filter = dw.shape,
-                            .y = dy.shape,
-                            .options = options,
-                            .accumulate = accumulate};
+  const ConvProblem problem = wgrad_problem(dw, x, dy, options, accumulate);
   compute(exec, problem,
           {.first = x.data, .second = dy.data, .output = dw.data, .output_bytes = dw.bytes()});
 }

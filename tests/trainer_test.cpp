@@ -5,6 +5,7 @@
 #include "adversarial/evaluate.h"
 #include "adversarial/trainer.h"
 #include "models/checkpoint.h"
+#include "tests/quarters.h"
 #include "tests/temp_folder.h"
 #include "tests/tiny_models.h"
 
@@ -24,50 +25,6 @@ class Recorder : public TrainingObserver {
   std::vector<EpochRecord> epochs;
   std::vector<std::string> messages;
 };
-
-// 8 x 8 grey images in four classes: which quarter is bright.
-Dataset quarters(int64_t count) {
-  Dataset data;
-  data.name = "quarters";
-  data.count = count;
-  data.height = data.width = 8;
-  data.channels = 1;
-  data.class_names = {"top left", "top right", "bottom left", "bottom right"};
-  data.mean = {0.5f};
-  data.std = {0.25f};
-  const RandomKey key{99, Purpose::kTest, 0};
-  for (int64_t n = 0; n < count; ++n) {
-    const auto label = static_cast<int32_t>(n % 4);
-    data.labels.push_back(label);
-    for (uint32_t i = 0; i < 64; ++i) {
-      const uint32_t noise = key.word(static_cast<uint64_t>(n), i) % 120;
-      const bool bright = static_cast<int32_t>(i / 32 * 2 + i % 8 / 4) == label;
-      data.pixels.push_back(static_cast<uint8_t>(noise + (bright ? 100 : 0)));
-    }
-  }
-  return data;
-}
-
-Recipe small_recipe() {
-  Recipe recipe;
-  recipe.model = "cnn_small";
-  recipe.width = 4;
-  recipe.method = "pgd-at";
-  recipe.attack_steps = 2;
-  recipe.eps = 0.1;
-  recipe.epochs = 2;
-  recipe.batch_size = 16;
-  recipe.hold_out = 32;
-  recipe.probe_every = 5;
-  recipe.probe_samples = 16;
-  recipe.val_attack_steps = 3;
-  recipe.log_every = 4;
-  recipe.lr = 0.05;
-  recipe.augment = "crop-flip";
-  recipe.crop_pad = 1;
-  recipe.seed = 3;
-  return recipe;
-}
 
 Bytes train_and_read(const Recipe& recipe, const Dataset& data, int threads) {
   Exec exec({}, threads);

@@ -9,6 +9,7 @@
 #include "engine/transfer.h"
 #include "kernels/plans.h"
 #include "models/checkpoint.h"
+#include "tests/quarters.h"
 #include "tests/temp_folder.h"
 #include "tests/test_device.h"
 #include "tests/tiny_models.h"
@@ -16,41 +17,19 @@
 namespace ringfort {
 namespace {
 
+using test::quarters;
+using test::small_recipe;
 using test::TempFolder;
 using test::tiny_spec;
 
 constexpr Device kDevices[] = {{DeviceKind::kCpu, 0}, {DeviceKind::kCuda, 0}};
-
-// Images (8, 8, channels), the class is where they are bright.
-Dataset bright_quarters(int64_t count, int channels) {
-  Dataset data;
-  data.name = "quarters";
-  data.count = count;
-  data.height = data.width = 8;
-  data.channels = channels;
-  data.class_names = {"a", "b", "c", "d"};
-  data.mean.assign(static_cast<size_t>(channels), 0.5f);
-  data.std.assign(static_cast<size_t>(channels), 0.25f);
-  const RandomKey key{99, Purpose::kTest, 0};
-  for (int64_t n = 0; n < count; ++n) {
-    const auto label = static_cast<int32_t>(n % 4);
-    data.labels.push_back(label);
-    for (uint32_t i = 0; i < 64; ++i)
-      for (int c = 0; c < channels; ++c) {
-        const uint32_t noise = key.word(static_cast<uint64_t>(n), i * 4 + static_cast<uint32_t>(c));
-        const bool bright = static_cast<int32_t>(i / 32 * 2 + i % 8 / 4) == label;
-        data.pixels.push_back(static_cast<uint8_t>(noise % 120 + (bright ? 100 : 0)));
-      }
-  }
-  return data;
-}
 
 // A model with its data on one device, from the same seed on each.
 struct Side {
   Exec exec;
   Pool pool;
   std::unique_ptr<Model> model;
-  Dataset data = bright_quarters(24, 3);
+  Dataset data = quarters(24, 3);
 
   Side(Device device, const std::string& name, int width) : exec(device, 1), pool(device) {
     exec.plans().force("direct");
@@ -149,23 +128,13 @@ TEST_CASE("device: a training step moves the weights as on the CPU") {
 }
 
 TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU") {
-  const Dataset data = bright_quarters(80, 1);
-  Recipe recipe;
-  recipe.model = "cnn_small";
-  recipe.width = 4;
-  recipe.method = "pgd-at";
-  recipe.attack_steps = 2;
-  recipe.eps = 0.1;
-  recipe.epochs = 2;
-  recipe.batch_size = 16;
+  const Dataset data = quarters(80);
+  Recipe recipe = small_recipe();
   recipe.hold_out = 16;
   recipe.probe_every = 3;
   recipe.probe_samples = 8;
   recipe.on_collapse = "restore";
   recipe.val_attack_steps = 2;
-  recipe.lr = 0.05;
-  recipe.augment = "crop-flip";
-  recipe.crop_pad = 1;
   std::vector<Evaluation> evaluations;
   for (const Device device : kDevices) {
     Exec exec(device, 1);
