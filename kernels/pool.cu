@@ -22,16 +22,16 @@ HD inline double read(const View& view, int64_t n, int64_t h, int64_t w, int64_t
 
 struct AvgForward {
   View y, x;
-  int64_t size_h, size_w, stride;
+  int64_t size, stride;
   HD void operator()(int64_t index) const {
     const Pixel at(index, y.shape);
     for (int64_t c = 0; c < y.shape.c; ++c) {
       double sum = 0;
-      for (int64_t i = 0; i < size_h; ++i)
-        for (int64_t j = 0; j < size_w; ++j)
+      for (int64_t i = 0; i < size; ++i)
+        for (int64_t j = 0; j < size; ++j)
           sum += read(x, at.n, at.h * stride + i, at.w * stride + j, c);
       store_element(y, element_offset(y, at.n, at.h * y.shape.w + at.w, c),
-                    sum / static_cast<double>(size_h * size_w));
+                    sum / static_cast<double>(size * size));
     }
   }
 };
@@ -47,16 +47,16 @@ struct Cover {
 
 struct AvgBackward {
   View dx, dy;
-  int64_t size_h, size_w, stride;
+  int64_t size, stride;
   HD void operator()(int64_t index) const {
     const Pixel at(index, dx.shape);
-    const Cover rows(at.h, size_h, stride, dy.shape.h), columns(at.w, size_w, stride, dy.shape.w);
+    const Cover rows(at.h, size, stride, dy.shape.h), columns(at.w, size, stride, dy.shape.w);
     for (int64_t c = 0; c < dx.shape.c; ++c) {
       double sum = 0;
       for (int64_t h = rows.first; h <= rows.last; ++h)
         for (int64_t w = columns.first; w <= columns.last; ++w) sum += read(dy, at.n, h, w, c);
       store_element(dx, element_offset(dx, at.n, at.h * dx.shape.w + at.w, c),
-                    sum / static_cast<double>(size_h * size_w));
+                    sum / static_cast<double>(size * size));
     }
   }
 };
@@ -99,6 +99,14 @@ struct MaxBackward {
   }
 };
 
+// How elements are read and added: bfloat16 in float.
+HD inline double widened(double x) { return x; }
+HD inline float widened(float x) { return x; }
+HD inline float widened(BFloat16 x) { return to_float(x); }
+HD inline void put(double& to, double x) { to = x; }
+HD inline void put(float& to, float x) { to = x; }
+HD inline void put(BFloat16& to, float x) { to = to_bfloat16(x); }
+
 // Global pooling of 16 channels of a sample at a time, straight on the elements: it runs in every
 // pass.
 struct Channels {
@@ -113,15 +121,16 @@ template <class T>
 struct GlobalAvgForward {
   View y, x;
   HD void operator()(int64_t index) const {
+    using Sum = decltype(widened(T{}));
     const Channels at(index, x.shape.c);
     const int64_t pixels = x.shape.h * x.shape.w;
-    T sum[16] = {};
+    Sum sum[16] = {};
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
       const T* from = x.as<const T>() + element_offset(x, at.n, pixel, at.first);
-      for (int64_t k = 0; k < at.count; ++k) sum[k] += from[k];
+      for (int64_t k = 0; k < at.count; ++k) sum[k] += widened(from[k]);
     }
     T* to = y.as<T>() + element_offset(y, at.n, 0, at.first);
-    for (int64_t k = 0; k < at.count; ++k) to[k] = sum[k] / static_cast<T>(pixels);
+    for (int64_t k = 0; k < at.count; ++k) put(to[k], sum[k] / static_cast<Sum>(pixels));
   }
 };
 
@@ -129,15 +138,35 @@ template <class T>
 struct GlobalAvgBackward {
   View dx, dy;
   HD void operator()(int64_t index) const {
+    using Sum = decltype(widened(T{}));
     const Channels at(index, dx.shape.c);
     const int64_t pixels = dx.shape.h * dx.shape.w;
     const T* from = dy.as<const T>() + element_offset(dy, at.n, 0, at.first);
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
       T* to = dx.as<T>() + element_offset(dx, at.n, pixel, at.first);
-      for (int64_t k = 0; k < at.count; ++k) to[k] = from[k] / static_cast<T>(pixels);
+      for (int64_t k = 0; k < at.count; ++k)
+        put(to[k], widened(from[k]) / static_cast<Sum>(pixels));
     }
   }
 };
+
+// Runs Kernel<T>{to, from} over the samples of `image`, both of the dtype of T.
+template <template <class> class Kernel>
+void global_avg_pool(Exec& exec, const char* name, View to, View from, const Shape& image) {
+  require(to.dtype == from.dtype, "{}: from {} to {}; both must be the same", name,
+          to_string(from.dtype), to_string(to.dtype));
+  const int64_t jobs = image.n * ((image.c + 15) / 16), cost = 16 * image.h * image.w;
+  switch (from.dtype) {
+    case Dtype::kFloat32:
+      return for_each(exec, jobs, cost, Kernel<float>{to, from});
+    case Dtype::kFloat64:
+      return for_each(exec, jobs, cost, Kernel<double>{to, from});
+    case Dtype::kBFloat16:
+      return for_each(exec, jobs, cost, Kernel<BFloat16>{to, from});
+    default:
+      fail("{}: no implementation for {}", name, to_string(from.dtype));
+  }
+}
 
 }  // namespace
 
@@ -152,13 +181,11 @@ Shape pool_shape(const Shape& x, PoolWindow window) {
 void avg_pool_forward(Exec& exec, View y, View x, PoolWindow window) {
   require(y.shape == pool_shape(x.shape, window), "avg_pool: y is {}, expected {}",
           to_string(y.shape), to_string(pool_shape(x.shape, window)));
-  for_each(exec, y.shape.pixels(), y.shape.c,
-           AvgForward{y, x, window.size, window.size, window.stride});
+  for_each(exec, y.shape.pixels(), y.shape.c, AvgForward{y, x, window.size, window.stride});
 }
 
 void avg_pool_backward(Exec& exec, View dx, View dy, PoolWindow window) {
-  for_each(exec, dx.shape.pixels(), dx.shape.c,
-           AvgBackward{dx, dy, window.size, window.size, window.stride});
+  for_each(exec, dx.shape.pixels(), dx.shape.c, AvgBackward{dx, dy, window.size, window.stride});
 }
 
 void max_pool_forward(Exec& exec, View y, View argmax, View x, PoolWindow window) {
@@ -175,21 +202,11 @@ void max_pool_backward(Exec& exec, View dx, View dy, View argmax, PoolWindow win
 }
 
 void global_avg_pool_forward(Exec& exec, View y, View x) {
-  const int64_t jobs = x.shape.n * ((x.shape.c + 15) / 16), cost = 16 * x.shape.h * x.shape.w;
-  if (x.dtype == Dtype::kFloat32 && y.dtype == Dtype::kFloat32)
-    return for_each(exec, jobs, cost, GlobalAvgForward<float>{y, x});
-  if (x.dtype == Dtype::kFloat64 && y.dtype == Dtype::kFloat64)
-    return for_each(exec, jobs, cost, GlobalAvgForward<double>{y, x});
-  for_each(exec, y.shape.pixels(), x.shape.per_sample(), AvgForward{y, x, x.shape.h, x.shape.w, 1});
+  global_avg_pool<GlobalAvgForward>(exec, "global_avg_pool_forward", y, x, x.shape);
 }
 
 void global_avg_pool_backward(Exec& exec, View dx, View dy) {
-  const int64_t jobs = dx.shape.n * ((dx.shape.c + 15) / 16), cost = 16 * dx.shape.h * dx.shape.w;
-  if (dx.dtype == Dtype::kFloat32 && dy.dtype == Dtype::kFloat32)
-    return for_each(exec, jobs, cost, GlobalAvgBackward<float>{dx, dy});
-  if (dx.dtype == Dtype::kFloat64 && dy.dtype == Dtype::kFloat64)
-    return for_each(exec, jobs, cost, GlobalAvgBackward<double>{dx, dy});
-  for_each(exec, dx.shape.pixels(), dx.shape.c, AvgBackward{dx, dy, dx.shape.h, dx.shape.w, 1});
+  global_avg_pool<GlobalAvgBackward>(exec, "global_avg_pool_backward", dx, dy, dx.shape);
 }
 
 }  // namespace ringfort

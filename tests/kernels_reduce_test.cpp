@@ -205,7 +205,7 @@ struct Visit {
 
 }  // namespace
 
-TEST_CASE("for_each_row: sum, max, argmax, each, random numbers; every row once") {
+TEST_CASE("for_each_row: sum, max, argmax, each, random numbers, every row once") {
   for (const int threads : testing::thread_counts())
     for (const int64_t n : {1, 15, 16, 17, 31, 33, 255, 257, 511, 1023}) {
       constexpr int64_t kRows = 5;
