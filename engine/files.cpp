@@ -120,8 +120,15 @@ std::string read_text(const std::filesystem::path& path, uint64_t max_bytes) {
 
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts) {
-  require(path.has_filename(), "cannot write '{}': it names a folder, not a file", path.string());
   const std::string name = path.string();
+  require(path.has_filename(), "cannot write '{}': it names a folder, not a file", name);
+  // A rename replaces whatever has the name, a device or a pipe too; only files are ours to replace.
+  struct stat present {};
+  const bool exists = ::stat(path.c_str(), &present) == 0;
+  require(exists || errno == ENOENT || errno == ENOTDIR || errno == EACCES,
+          "cannot write '{}': {}; name another file", name, reason());
+  require(!exists || S_ISREG(present.st_mode),
+          "cannot write '{}': what is there is not a regular file; name another file", name);
   std::filesystem::path created;
   const FileDescriptor file(create_beside(path, created));
   require(file.valid(), "cannot write '{}': {}; check that the folder exists and is writable", name,

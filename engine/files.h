@@ -24,7 +24,7 @@ std::string read_text(const std::filesystem::path& path, uint64_t max_bytes = ui
 
 // Replaces `path` by the concatenation of `parts`: temporary file in the same folder, write, fsync,
 // rename, fsync of the folder. When it fails before the rename, the temporary file is removed and
-// what was at `path` stays as it was.
+// what was at `path` stays as it was; anything there but a regular file is refused.
 void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);

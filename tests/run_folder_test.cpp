@@ -171,6 +171,30 @@ TEST_CASE("evaluation: the file reads back, with keys that scripts rely on", "[t
   CHECK(fs::exists(folder / "other.examples.safetensors"));
 }
 
+TEST_CASE("evaluation: only an earlier evaluation is replaced", "[tools]") {
+  const TempFolder folder;
+  const Evaluation e = example_evaluation();
+  const fs::path path = folder / "a.json";
+  CHECK_NOTHROW(require_replaceable(path));
+  write_evaluation(path, e);
+  CHECK_NOTHROW(require_replaceable(path));
+  fs::remove(folder / "a.examples.safetensors");  // its images may be missing
+  CHECK_NOTHROW(require_replaceable(path));
+
+  spit(folder / "best.safetensors", {1, 2, 3});
+  spit(folder / "recipe.toml", {'l', 'r'});
+  spit(folder / "b.examples.safetensors", {4});
+  fs::create_directory(folder / "c.json");
+  for (const char* name : {"best.safetensors", "recipe.toml", "c.json"})
+    CHECK_THAT(error_of([&] { require_replaceable(folder / name); }),
+               Contains(name) && Contains("not an earlier evaluation"));
+  CHECK_THAT(error_of([&] { require_replaceable("/dev/null"); }), Contains("not an earlier"));
+  CHECK_THAT(error_of([&] { require_replaceable(folder / "b.json"); }),
+             Contains("b.examples.safetensors") && Contains("would be replaced"));
+  CHECK_THAT(error_of([&] { require_replaceable(folder / "no/a.json"); }), Contains("no folder"));
+  CHECK_THAT(error_of([&] { require_replaceable(folder.path() / ""); }), Contains("names a folder"));
+}
+
 TEST_CASE("evaluation: damaged files give one sentence that names the file", "[tools]") {
   const TempFolder folder;
   const fs::path path = folder / "evaluation.json";

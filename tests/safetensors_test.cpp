@@ -3,6 +3,7 @@
 #include "engine/safetensors.h"
 
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <array>
@@ -316,7 +317,16 @@ TEST_CASE("files are read whole and replaced whole", "[files]") {
              Contains("No such file") && Contains("folder exists"));
   std::filesystem::create_directory(folder / "sub");
   CHECK_THAT(error_of([&] { write_text_atomic(folder / "sub", "x"); }),
-             Contains("sub") && Contains("directory"));
+             Contains("sub") && Contains("not a regular file"));
+  const auto pipe = folder / "pipe", loop = folder / "loop";
+  REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK_THAT(error_of([&] { write_text_atomic(pipe, "x"); }), Contains("not a regular file"));
+  CHECK(std::filesystem::is_fifo(pipe));
+  std::filesystem::create_symlink("loop", loop);
+  CHECK_THAT(error_of([&] { write_text_atomic(loop, "x"); }),
+             Contains("loop") && Contains("name another file"));
+  std::filesystem::remove(pipe);
+  std::filesystem::remove(loop);
   CHECK_THAT(error_of([&] { write_text_atomic(folder / "sub/", "x"); }),
              Contains("names a folder"));
   CHECK_THAT(error_of([&] { read_file(folder / "other", 0); }), Catch::Equals(""));

@@ -23,12 +23,16 @@ struct Target {
 
 Target find_target(const std::filesystem::path& path) {
   Target target;
-  if (!std::filesystem::is_directory(path)) {
-    require(std::filesystem::exists(path),
-            "evaluate: there is neither a run folder nor a checkpoint at {}", path.string());
+  std::error_code error;  // what cannot be looked at is not there; reading it says why
+  const std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (!std::filesystem::is_directory(status)) {
+    require(std::filesystem::exists(status),
+            "evaluate: there is neither a run folder nor a checkpoint at '{}'{}{}; name a folder "
+            "that 'ringfort train' made, or a .safetensors file in it",
+            path.string(), error ? ": " : "", error ? error.message() : "");
     target.checkpoint = path;
     const auto recipe = path.parent_path() / kRecipeFile;
-    if (std::filesystem::exists(recipe)) target.recipe = read_recipe(recipe);
+    if (std::filesystem::exists(recipe, error)) target.recipe = read_recipe(recipe);
     return target;
   }
   target.run = path;
@@ -82,10 +86,7 @@ int run_evaluate(const EvaluateCommand& command) {
           target.checkpoint.string(), kRecipeFile);
 
   // What can be wrong with the command is found out before an attack that takes long.
-  const std::filesystem::path json_folder =
-      command.json.has_parent_path() ? command.json.parent_path() : ".";
-  require(command.json.empty() || std::filesystem::is_directory(json_folder),
-          "--json: there is no folder {}", json_folder.string());
+  if (!command.json.empty()) require_replaceable(command.json);
   const std::unique_ptr<Exec> exec = open_exec(command.device, command.threads);
   EvaluateOptions options;
   options.attack_name = command.attack;

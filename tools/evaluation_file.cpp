@@ -1,5 +1,7 @@
 #include "tools/evaluation_file.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
@@ -187,6 +189,29 @@ fs::path examples_path(const fs::path& json_file) {
   const std::string stem = json_file.stem().string();
   return json_file.parent_path() /
          (stem == "evaluation" ? kExamplesFile : stem + "." + kExamplesFile);
+}
+
+void require_replaceable(const fs::path& json_file) {
+  const std::string name = json_file.string();
+  require(json_file.has_filename(), "'{}' names a folder, not a file", name);
+  const fs::path folder = json_file.has_parent_path() ? json_file.parent_path() : ".";
+  std::error_code none;
+  require(fs::is_directory(folder, none), "there is no folder '{}' to write '{}' in",
+          folder.string(), json_file.filename().string());
+  require(::access(folder.c_str(), W_OK) == 0, "the folder '{}' is not writable", folder.string());
+  if (!fs::exists(json_file, none)) {
+    const fs::path examples = examples_path(json_file);
+    require(!fs::exists(examples, none),
+            "'{}' would be replaced by the images of '{}'; name another file or move it away",
+            examples.string(), name);
+    return;
+  }
+  std::string ignored;
+  try {
+    read_evaluation(json_file, &ignored);
+  } catch (const Error&) {
+    fail("'{}' exists and is not an earlier evaluation; name another file or move it away", name);
+  }
 }
 
 void write_evaluation(const fs::path& json_file, const Evaluation& evaluation) {

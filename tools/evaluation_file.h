@@ -14,6 +14,10 @@ inline constexpr const char* kExamplesFile = "examples.safetensors";
 // any other "NAME.json" has "NAME.examples.safetensors".
 std::filesystem::path examples_path(const std::filesystem::path& json_file);
 
+// Throws Error when write_evaluation to `json_file` would fail, or would replace anything but an
+// earlier evaluation: to be asked before an attack that takes long.
+void require_replaceable(const std::filesystem::path& json_file);
+
 // Writes both files, each atomically, the examples first; no examples, no examples file. The arrays
 // are x_nat and x_adv, float32, (examples, H, W, C), pixels in [0, 1].
 void write_evaluation(const std::filesystem::path& json_file, const Evaluation& evaluation);
