@@ -4,6 +4,11 @@
 
 namespace ringfort {
 
+PadCropFlip training_augment(const Recipe& recipe, uint32_t epoch) {
+  if (recipe.augment != "crop-flip") return {};
+  return {recipe.crop_pad, true, {recipe.seed, Purpose::kAugment, epoch}};
+}
+
 AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data, const Batch& batch,
                        const PadCropFlip& augment, uint32_t epoch) {
   const Shape shape{batch.size(), data.height, data.width, data.channels};

@@ -3,10 +3,15 @@
 #pragma once
 
 #include "adversarial/attack.h"
+#include "adversarial/recipe.h"
 #include "engine/data/loader.h"
 #include "kernels/augment.h"
 
 namespace ringfort {
+
+// The recipe's augmentation of training images: other crops and flips in every epoch, the same for
+// a seed.
+PadCropFlip training_augment(const Recipe& recipe, uint32_t epoch);
 
 // augment: by default only bytes / 255.
 AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data, const Batch& batch,

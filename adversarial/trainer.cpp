@@ -39,12 +39,6 @@ Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_
   return schedule;
 }
 
-std::vector<std::byte> bytes_of(Exec& exec, const View& view) {
-  std::vector<std::byte> bytes(static_cast<size_t>(view.bytes()));
-  to_host(exec, bytes.data(), view);
-  return bytes;
-}
-
 }  // namespace
 
 // --- one step ---
@@ -102,11 +96,6 @@ struct Trainer::Span {
   double rate() const { return static_cast<double>(images) / std::max(now() - since, 1e-9); }
 };
 
-struct Trainer::Snapshot {
-  std::vector<std::byte> master, statistics, momentum;
-  double probe = 0;
-};
-
 Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
     : exec_(exec),
       recipe_(recipe),
@@ -147,13 +136,6 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
 
 Trainer::~Trainer() = default;
 
-AttackInput Trainer::prepare(const Batch& batch, uint32_t epoch) {
-  PadCropFlip augment;
-  if (recipe_.augment == "crop-flip")
-    augment = {recipe_.crop_pad, true, {recipe_.seed, Purpose::kAugment, epoch}};
-  return make_input(exec_, pool_, data_, batch, augment, epoch);
-}
-
 AttackInput Trainer::held_out(int64_t count) {
   if (count == 0) return {};
   return make_input(exec_, pool_, data_,
@@ -179,6 +161,7 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
   since_record_ = std::make_unique<Span>();
   for (int epoch = 0; epoch < recipe_.epochs && result_.steps < total_steps_; ++epoch)
     if (!run_epoch(epoch)) break;
+  result_.best = best_;
   result_.seconds = now() - started_;
   exec_.plans().save();
   return result_;
@@ -193,7 +176,10 @@ bool Trainer::run_epoch(int epoch) {
   bool healthy = true;
   while (healthy && result_.steps < total_steps_ && loader_->next(batch)) {
     lr = learning_rate(schedule_, result_.steps);
-    const StepOutcome outcome = step_->run(prepare(batch, static_cast<uint32_t>(epoch)), lr);
+    const auto key = static_cast<uint32_t>(epoch);
+    const AttackInput input =
+        make_input(exec_, pool_, data_, batch, training_augment(recipe_, key), key);
+    const StepOutcome outcome = step_->run(input, lr);
     ++result_.steps;
     require(std::isfinite(outcome.loss),
             "train: the loss is not finite at step {} (epoch {}); a smaller --lr or "
@@ -229,36 +215,29 @@ bool Trainer::run_epoch(int epoch) {
 bool Trainer::healthy_after_probe(StepRecord& record) {
   record.probe_accuracy = robust_accuracy(probe_, 10);
   const auto sentence = collapse_.observe(*record.probe_accuracy, record.accuracy, record.step);
-  ParamStore& params = model_->params();
   if (!sentence) {
-    healthy_ = std::make_unique<Snapshot>(
-        Snapshot{bytes_of(exec_, params.flat_master()), bytes_of(exec_, params.flat_statistics()),
-                 bytes_of(exec_, step_->optimizer().momentum_buffer()), *record.probe_accuracy});
+    healthy_.reset();  // its memory serves the next one
+    healthy_.emplace(exec_, pool_, model_->params(), step_->optimizer());
+    healthy_accuracy_ = *record.probe_accuracy;
     return true;
   }
   observer_->on_message(*sentence);
   if (recipe_.on_collapse == "continue") return true;
-  if (recipe_.on_collapse == "restore" && healthy_ != nullptr) {
+  if (recipe_.on_collapse == "restore" && healthy_) {
     go_back();
     return true;
   }
   observer_->on_message("training stops here; best.safetensors is from before the collapse");
   // In the first epoch there is no best checkpoint yet: the last healthy probe's weights become it.
-  if (result_.best_epoch == 0 && healthy_ != nullptr) go_back();
+  if (best_.epoch() == 0 && healthy_) go_back();
   return false;
 }
 
-// Back to the weights, statistics and momentum of the last healthy probe.
 void Trainer::go_back() {
-  ParamStore& params = model_->params();
-  to_device(exec_, params.flat_master(), healthy_->master.data());
-  to_device(exec_, params.flat_statistics(), healthy_->statistics.data());
-  to_device(exec_, step_->optimizer().momentum_buffer(), healthy_->momentum.data());
-  params.master_changed(exec_);
-  params.statistics_changed();
+  healthy_->restore(exec_, model_->params(), step_->optimizer());
   observer_->on_message(
       fmt::format("went back to the weights of the last healthy probe ({:.1f} % under PGD)",
-                  100 * healthy_->probe));
+                  100 * healthy_accuracy_));
 }
 
 void Trainer::finish_epoch(int epoch, double lr) {
@@ -277,24 +256,25 @@ void Trainer::finish_epoch(int epoch, double lr) {
     record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
     record.robust_accuracy = robust_accuracy(validation_, recipe_.val_attack_steps);
   }
-  // Without held-out images there is nothing to choose by: the newest is kept.
-  record.best =
-      !validation_.x_nat || result_.best_epoch == 0 || record.robust_accuracy > result_.best_robust;
-  if (record.best) {
-    result_.best_robust = record.robust_accuracy;
-    result_.best_epoch = record.epoch;
-    save("best.safetensors", record.epoch, record);
-  }
-  save("last.safetensors", record.epoch, record);
+  record.best = best_.observe(record.epoch, record.robust_accuracy);
+  if (record.best) save("best.safetensors", record);
+  save("last.safetensors", record);
   record.seconds = now() - started_;
   observer_->on_epoch(record);
+  // A network that answers every class alike has this loss.
+  const double guessing = std::log(static_cast<double>(model_->spec().classes));
+  if (record.train_loss >= guessing)
+    observer_->on_message(
+        fmt::format("the training loss of epoch {}, {:.3f}, is no better than guessing ({:.3f}); "
+                    "if that stays so, a smaller --lr helps",
+                    record.epoch, record.train_loss, guessing));
   *since_record_ = Span{};
 }
 
-void Trainer::save(const char* name, int epoch, const EpochRecord& record) {
+void Trainer::save(const char* name, const EpochRecord& record) {
   std::map<std::string, std::string> metadata = {{"ringfort.version", std::string(version())},
                                                  {"ringfort.dataset", data_.name},
-                                                 {"ringfort.epoch", std::to_string(epoch)}};
+                                                 {"ringfort.epoch", std::to_string(record.epoch)}};
   const auto note = [&](const char* key, std::optional<double> accuracy) {
     if (accuracy) metadata[key] = fmt::format("{:.4f}", *accuracy);
   };

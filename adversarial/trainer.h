@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "adversarial/best_epoch.h"
 #include "adversarial/collapse.h"
 #include "adversarial/method.h"
 #include "adversarial/observer.h"
@@ -12,6 +13,7 @@
 #include "engine/data/loader.h"
 #include "engine/optimizer.h"
 #include "engine/schedule.h"
+#include "engine/snapshot.h"
 
 namespace ringfort {
 
@@ -45,9 +47,8 @@ class TrainingStep {
 
 struct TrainingResult {
   int64_t steps = 0;
-  double seconds = 0;                 // training and validation
-  std::optional<double> best_robust;  // held-out; none without held-out images
-  int best_epoch = 0;
+  double seconds = 0;  // training and validation
+  BestEpoch best;
   bool collapsed = false;  // training stopped because of catastrophic overfitting
 };
 
@@ -64,17 +65,15 @@ class Trainer {
   Model& model() { return *model_; }
 
  private:
-  struct Span;      // running sums between two records
-  struct Snapshot;  // weights, momentum and statistics of the last healthy probe
+  struct Span;  // running sums between two records
 
-  AttackInput prepare(const Batch& batch, uint32_t epoch);
   AttackInput held_out(int64_t count);
   double robust_accuracy(const AttackInput& images, int steps);
   bool run_epoch(int epoch);
   bool healthy_after_probe(StepRecord& record);
-  void go_back();
+  void go_back();  // to the last healthy probe
   void finish_epoch(int epoch, double lr);
-  void save(const char* name, int epoch, const EpochRecord& record);
+  void save(const char* name, const EpochRecord& record);
 
   Exec& exec_;
   const Recipe recipe_;
@@ -89,7 +88,9 @@ class Trainer {
   std::unique_ptr<Loader> loader_;
   Schedule schedule_;
   CollapseDetector collapse_;
-  std::unique_ptr<Snapshot> healthy_;
+  std::optional<Snapshot> healthy_;  // at the last healthy probe
+  double healthy_accuracy_ = 0;      // of that probe
+  BestEpoch best_;
   AttackInput probe_, validation_;
   std::unique_ptr<Span> since_record_, since_epoch_;
   TrainingResult result_;

@@ -1,5 +1,6 @@
 #include "models/checkpoint.h"
 
+#include <cmath>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -84,9 +85,17 @@ ModelSpec read_spec(const SafetensorsFile& file) {
     spec.channels = json.at("channels").get<int64_t>();
     spec.mean = json.at("mean").get<std::vector<float>>();
     spec.std = json.at("std").get<std::vector<float>>();
-    require(spec.classes <= 1'000'000 && spec.height <= 65536 && spec.image_width <= 65536 &&
-                spec.channels <= 4096,
-            "{}: the model in its metadata is too large to be true", file.file);
+    const auto within = [&](const char* what, int64_t value, int64_t high) {
+      require(value >= 1 && value <= high,
+              "{}: the model in its metadata has {} {}, from 1 to {} are possible; take another "
+              "checkpoint",
+              file.file, what, value, high);
+    };
+    within("width", json.at("width").get<int64_t>(), 4096);
+    within("classes", spec.classes, 1 << 16);
+    within("height", spec.height, 4096);
+    within("image_width", spec.image_width, 4096);
+    within("channels", spec.channels, 1024);
     return spec;
   } catch (const nlohmann::json::exception& error) {
     fail("{}: the model in its metadata cannot be read: {}", file.file, error.what());
@@ -104,6 +113,11 @@ void fill(const SafetensorsFile& file, const Entry& entry, Device device) {
   each_element(*entry.segment, [&](int64_t from, int64_t to) {
     float value;
     std::memcpy(&value, array.bytes.data() + from * 4, 4);
+    // The largest of NaN logits is class 0, which would count as an answer.
+    require(std::isfinite(value),
+            "{}: '{}' holds {}, so the network gives no predictions; take a checkpoint from before "
+            "the training diverged",
+            file.file, array.name, value);
     detail::store_element(host, to, value);
   });
   write_now(device, entry.view, values.data());
@@ -134,7 +148,12 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
 LoadedModel load_checkpoint(Exec& exec, const std::filesystem::path& path, ModelOptions options) {
   const SafetensorsFile file = load_safetensors(path);
   LoadedModel loaded;
-  loaded.model = make_model(read_spec(file), options);
+  const ModelSpec spec = read_spec(file);
+  try {
+    loaded.model = make_model(spec, options);
+  } catch (const Error& error) {
+    fail("{}: {}", file.file, error.what());
+  }
   const std::vector<Entry> wanted = entries(loaded.model->params());
   require(file.arrays.size() == wanted.size(), "{}: holds {} arrays, the model '{}' has {}",
           file.file, file.arrays.size(), loaded.model->spec().name, wanted.size());

@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include "engine/snapshot.h"
 #include "models/layers.h"
 #include "tests/tensors.h"
 
@@ -82,6 +83,40 @@ TEST_CASE("SGD follows its definition", "[optimizer]") {
         INFO("nesterov " << nesterov << ", decay_all " << decay_all << ", momentum " << momentum);
         check_sgd(exec, {momentum, nesterov, 0.01, decay_all});
       }
+}
+
+TEST_CASE("A snapshot brings back weights, statistics and momentum, bit for bit", "[optimizer]") {
+  Exec exec({}, 1);
+  Pool pool;
+  Store store(exec, true);
+  Sgd sgd(store.params, {.momentum = 0.9});
+  const auto step = [&](int number) {
+    for (const ParamId id : store.params.in_memory_order())
+      assign(store.params.gradient(id), store.gradient(id, number));
+    const View statistics = store.params.flat_statistics();
+    for (int64_t i = 0; i < statistics.count(); ++i) statistics.as<float>()[i] += 0.5f;
+    store.params.statistics_changed();
+    sgd.step(exec, kLr);
+  };
+  const auto state = [&] {
+    return std::vector{bytes_of(store.params.flat_master()), bytes_of(store.params.flat_copy()),
+                       bytes_of(store.params.flat_statistics()), bytes_of(sgd.momentum_buffer())};
+  };
+  step(0);
+  const auto before = state();
+  const Snapshot snapshot(exec, pool, store.params, sgd);
+  step(1);
+  const auto after = state();
+  for (size_t i = 0; i < before.size(); ++i) CHECK(after[i] != before[i]);
+  for (int again = 0; again < 2; ++again) {  // a snapshot serves more than once
+    const uint64_t version = store.params.version(), seen = store.params.statistics_version();
+    snapshot.restore(exec, store.params, sgd);
+    CHECK(state() == before);
+    CHECK(store.params.version() > version);
+    CHECK(store.params.statistics_version() > seen);
+    step(1);
+    CHECK(state() == after);
+  }
 }
 
 TEST_CASE("Without gradients only what decays moves", "[optimizer]") {

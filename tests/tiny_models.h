@@ -14,10 +14,10 @@ namespace ringfort::test {
 // logits = W x + b on flattened pixels, no normalisation.
 class LinearModel final : public Model {
  public:
-  LinearModel(int64_t size, int64_t channels, int64_t classes)
+  LinearModel(int64_t size, int64_t channels, int64_t classes, bool bfloat16_copy = false)
       : Model(spec_of(size, channels, classes), Dtype::kFloat32) {
     layer_ = LayerBuilder(params()).linear("fc", size * size * channels, classes);
-    allocate();
+    allocate(bfloat16_copy);
   }
   // Row `k` of W.
   float* weights(int64_t k) {

@@ -1,9 +1,14 @@
 // Training: presets, the collapse probe, bit-identical reruns, checkpoints, and a short real run.
+#include <algorithm>
+#include <array>
 #include <catch2/catch.hpp>
+#include <cmath>
 #include <cstring>
 
 #include "adversarial/evaluate.h"
+#include "adversarial/input.h"
 #include "adversarial/trainer.h"
+#include "engine/safetensors.h"
 #include "models/checkpoint.h"
 #include "tests/quarters.h"
 #include "tests/temp_folder.h"
@@ -11,6 +16,7 @@
 
 using namespace ringfort;
 using namespace ringfort::test;
+using Catch::Contains;
 
 namespace {
 
@@ -66,6 +72,91 @@ TEST_CASE("method presets carry their sources' defaults", "[trainer]") {
         std::string::npos);
 }
 
+TEST_CASE("the recipe's seed and epoch reach every random choice", "[trainer]") {
+  Recipe recipe;
+  recipe.seed = 77;
+  for (const char* method : {"fast-at", "pgd-at"}) {
+    recipe.method = method;
+    CHECK(make_method(recipe).inner->seed == 77);
+  }
+  CHECK(validation_attack(recipe, 10).seed == 77);
+
+  CHECK(training_augment(recipe, 5).pad == 0);
+  CHECK_FALSE(training_augment(recipe, 5).flip);
+  recipe.augment = "crop-flip";
+  recipe.crop_pad = 3;
+  const PadCropFlip augment = training_augment(recipe, 5);
+  CHECK(augment.pad == 3);
+  CHECK(augment.flip);
+  const auto choices = [](const PadCropFlip& by) {
+    std::vector<std::array<int64_t, 3>> all;
+    for (int64_t sample = 0; sample < 50; ++sample) {
+      const PadCropFlip::Choice choice = by.choose(sample);
+      all.push_back({choice.dy, choice.dx, choice.mirrored});
+    }
+    return all;
+  };
+  CHECK(choices(training_augment(recipe, 5)) == choices(augment));
+  CHECK(choices(training_augment(recipe, 6)) != choices(augment));
+  recipe.seed = 78;
+  CHECK(choices(training_augment(recipe, 5)) != choices(augment));
+}
+
+TEST_CASE("training crops anew in every epoch and starts its attack anew", "[trainer]") {
+  // Two epochs over one batch, with weights that never move: what differs between the epochs is
+  // what their keys decide.
+  const Dataset data = quarters(16);
+  Recipe recipe = small_recipe();
+  recipe.hold_out = 0;
+  recipe.probe_every = 0;
+  recipe.lr = 1e-30;
+  recipe.weight_decay = 0;
+  const auto losses = [&](const std::string& augment, const std::string& method) {
+    recipe.augment = augment;
+    recipe.method = method;
+    Exec exec;
+    TempFolder folder;
+    Recorder recorder;
+    Trainer(exec, recipe, data).run(folder.path(), recorder);
+    return std::pair(recorder.epochs.at(0).train_loss, recorder.epochs.at(1).train_loss);
+  };
+  const auto [still, still_later] = losses("none", "standard");
+  CHECK(still_later == Approx(still).epsilon(1e-6));  // another order of the batch, another sum
+  const auto [cropped, cropped_later] = losses("crop-flip", "standard");
+  CHECK(std::fabs(cropped_later - cropped) > 1e-4 * cropped);
+  recipe.attack_alpha = 1e-6;  // the start alone decides
+  const auto [attacked, attacked_later] = losses("none", "fast-at");
+  CHECK(std::fabs(attacked_later - attacked) > 1e-5 * attacked);
+}
+
+TEST_CASE("the best epoch is the one most accurate under attack", "[trainer]") {
+  BestEpoch best;
+  CHECK(best.epoch() == 0);
+  CHECK(best.observe(1, 0.30));
+  CHECK(best.observe(2, 0.45));
+  CHECK_FALSE(best.observe(3, 0.45));
+  CHECK_FALSE(best.observe(4, 0.20));
+  CHECK(best.epoch() == 2);
+  CHECK(best.robust_accuracy() == 0.45);
+  BestEpoch newest;
+  for (int epoch = 1; epoch <= 3; ++epoch) CHECK(newest.observe(epoch, std::nullopt));
+  CHECK(newest.epoch() == 3);
+}
+
+TEST_CASE("a loss no better than guessing is said", "[trainer]") {
+  const Dataset data = quarters(160);
+  Recipe recipe = small_recipe();
+  recipe.lr = 1e-30;  // nothing is learnt; initial logits are close to 0, worse than all alike
+  recipe.eps = 0.5;
+  recipe.method = "fast-at";
+  Exec exec;
+  TempFolder folder;
+  Recorder recorder;
+  Trainer(exec, recipe, data).run(folder.path(), recorder);
+  REQUIRE(!recorder.messages.empty());
+  CHECK_THAT(recorder.messages.front(), Contains("guessing (1.386)") && Contains("epoch 1"));
+}
+
 TEST_CASE("the collapse detector speaks when accuracy under PGD falls, and only then",
           "[trainer]") {
   CollapseDetector detector(0.2);
@@ -109,8 +200,8 @@ TEST_CASE("without held-out images nothing is measured and the newest weights ar
     CHECK_FALSE(epoch.robust_accuracy);
     CHECK(epoch.best);
   }
-  CHECK_FALSE(result.best_robust);
-  CHECK(result.best_epoch == 2);
+  CHECK_FALSE(result.best.robust_accuracy());
+  CHECK(result.best.epoch() == 2);
   CHECK(load_checkpoint(exec, folder / "best.safetensors")
             .metadata.count("ringfort.held_out_robust_accuracy") == 0);
 }
@@ -131,7 +222,13 @@ TEST_CASE("training learns, records and keeps the best checkpoint", "[trainer]")
   CHECK(recorder.epochs.back().clean_accuracy > 0.9);
   CHECK(recorder.epochs.back().robust_accuracy > 0.6);
   CHECK(recorder.epochs.back().train_loss < recorder.epochs.front().train_loss);
-  CHECK(result.best_robust >= recorder.epochs.back().robust_accuracy);
+  CHECK(result.best.robust_accuracy() >= recorder.epochs.back().robust_accuracy);
+  // Best is what it says: a strictly higher held-out accuracy under PGD than in any epoch before.
+  double highest = -1;
+  for (const EpochRecord& epoch : recorder.epochs) {
+    CHECK(epoch.best == (*epoch.robust_accuracy > highest));
+    highest = std::max(highest, *epoch.robust_accuracy);
+  }
   CHECK(recorder.steps.back().step == result.steps);
   CHECK(recorder.steps.back().eta_seconds == 0);
   int probes = 0;
@@ -168,19 +265,30 @@ TEST_CASE("a collapse stops training or goes back, as configured", "[trainer]") 
     Recorder recorder;
     Trainer trainer(exec, recipe, data);
     TrainingResult result;
-    try {
+    if (std::string(policy) == "continue") {
+      // Weights thrown far enough may make the loss infinite, which is told too.
+      try {
+        result = trainer.run(folder.path(), recorder);
+      } catch (const Error& error) {
+        CHECK_THAT(error.what(), Contains("not finite"));
+      }
+    } else {
       result = trainer.run(folder.path(), recorder);
-    } catch (const Error&) {  // weights thrown far enough make the loss infinite, which is told too
     }
-    REQUIRE(!recorder.messages.empty());
-    CHECK(recorder.messages.front().find(" at step ") != std::string::npos);
+    const std::vector<std::string>& said = recorder.messages;
+    const auto collapse = std::find_if(said.begin(), said.end(), [](const std::string& sentence) {
+      return sentence.find(" at step ") != std::string::npos;
+    });
+    REQUIRE(collapse != said.end());
     if (std::string(policy) == "stop") {
       CHECK(result.collapsed);
       CHECK(result.steps < 8 * 23);
       CHECK(std::filesystem::exists(folder / "best.safetensors"));
     }
-    if (std::string(policy) == "restore")
-      CHECK(recorder.messages.at(1).find("went back to the weights") != std::string::npos);
+    if (std::string(policy) == "restore") {
+      REQUIRE(collapse + 1 != said.end());
+      CHECK((collapse + 1)->find("went back to the weights") == 0);
+    }
   }
 }
 
@@ -200,6 +308,49 @@ TEST_CASE("checkpoints of another shape, damaged or foreign are refused", "[trai
   spit(folder / "b.safetensors", bytes);
   CHECK_THROWS_AS(load_checkpoint(exec, folder / "b.safetensors"), Error);
   CHECK_THROWS_AS(load_checkpoint(exec, folder / "missing.safetensors"), Error);
+}
+
+TEST_CASE("a checkpoint whose network gives no predictions is refused", "[trainer]") {
+  Exec exec;
+  TempFolder folder;
+  const auto model = make_model(tiny_spec("preact_resnet18", 4, 8, 3));
+  initialize(exec, model->params(), 1);
+  for (const View& flat : {model->params().flat_master(), model->params().flat_statistics()})
+    for (const float value : {std::nanf(""), INFINITY}) {
+      float& element = flat.as<float>()[0];
+      const float before = element;
+      element = value;
+      save_checkpoint(folder / "a.safetensors", *model, {});
+      element = before;
+      CHECK_THAT(error_of([&] { load_checkpoint(exec, folder / "a.safetensors"); }),
+                 Contains("a.safetensors") && Contains("no predictions"));
+    }
+}
+
+TEST_CASE("a checkpoint that describes an impossible model is refused", "[trainer]") {
+  Exec exec;
+  TempFolder folder;
+  const auto path = folder / "a.safetensors";
+  const std::string spec =
+      R"({"name":"cnn_small","width":4,"classes":4,"height":8,"image_width":8,"channels":1,)"
+      R"("mean":[],"std":[]})";
+  const auto refused = [&](const std::string& from, const std::string& to) {
+    std::string changed = spec;
+    changed.replace(changed.find(from), from.size(), to);
+    save_safetensors(path, {}, {{"ringfort.model", changed}});
+    return error_of([&] { load_checkpoint(exec, path); });
+  };
+  for (const auto& [from, to, what] : std::vector<std::array<std::string, 3>>{
+           {"\"width\":4", "\"width\":0", "width 0"},
+           {"\"classes\":4", "\"classes\":-1", "classes -1"},
+           {"\"classes\":4", "\"classes\":1", "2 classes"},
+           {"\"height\":8", "\"height\":-28", "height -28"},
+           {"\"image_width\":8", "\"image_width\":1000000000000", "image_width 1000000000000"},
+           {"\"channels\":1", "\"channels\":0", "channels 0"},
+           {"cnn_small", "vgg", "known are"},
+           {"\"mean\":[]", "\"mean\":\"x\"", "cannot be read"}})
+    CHECK_THAT(refused(from, to), Contains("a.safetensors") && Contains(what));
+  CHECK_THAT(refused("cnn_small", "cnn_small"), Contains("holds 0 arrays"));
 }
 
 TEST_CASE("Fashion-MNIST becomes robust in 600 steps", "[trainer][slow]") {

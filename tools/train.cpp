@@ -34,12 +34,12 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   warn_of_emulation(folder, recipe);
   const TrainingResult result = trainer.run(folder.path(), folder);
   write_report(folder.path());
-  const std::string best =
-      result.best_robust
-          ? fmt::format("Best held-out robust accuracy {:.1f} %", 100 * *result.best_robust)
-          : "No images were held out, so the last weights count as the best";
+  const std::string best = result.best.robust_accuracy()
+                               ? fmt::format("Best held-out robust accuracy {:.1f} %",
+                                             100 * *result.best.robust_accuracy())
+                               : "No images were held out, so the last weights count as the best";
   fmt::print("Trained {} steps in {}. {} (epoch {}): {}\n", result.steps,
-             duration_text(result.seconds), best, result.best_epoch,
+             duration_text(result.seconds), best, result.best.epoch(),
              (folder.path() / kBestCheckpoint).string());
   return result.collapsed
              ? 3
