@@ -122,7 +122,8 @@ void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts) {
   const std::string name = path.string();
   require(path.has_filename(), "cannot write '{}': it names a folder, not a file", name);
-  // A rename replaces whatever has the name, a device or a pipe too; only files are ours to replace.
+  // A rename replaces whatever has the name, a device or a pipe too; only files are ours to
+  // replace.
   struct stat present {};
   const bool exists = ::stat(path.c_str(), &present) == 0;
   require(exists || errno == ENOENT || errno == ENOTDIR || errno == EACCES,

@@ -192,7 +192,8 @@ TEST_CASE("evaluation: only an earlier evaluation is replaced", "[tools]") {
   CHECK_THAT(error_of([&] { require_replaceable(folder / "b.json"); }),
              Contains("b.examples.safetensors") && Contains("would be replaced"));
   CHECK_THAT(error_of([&] { require_replaceable(folder / "no/a.json"); }), Contains("no folder"));
-  CHECK_THAT(error_of([&] { require_replaceable(folder.path() / ""); }), Contains("names a folder"));
+  CHECK_THAT(error_of([&] { require_replaceable(folder.path() / ""); }),
+             Contains("names a folder"));
 }
 
 TEST_CASE("evaluation: damaged files give one sentence that names the file", "[tools]") {
