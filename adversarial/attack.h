@@ -77,7 +77,8 @@ struct AttackResult {
   Tensor x_adv;
   std::vector<uint8_t>
       fooled;  // N, from a forward pass on the final x_adv in the reference precision (verify)
-  std::vector<int32_t> predictions;  // N, of the same pass
+  std::vector<int32_t> predictions;        // N, of the same pass
+  std::vector<int32_t> clean_predictions;  // N, on x_nat
 };
 
 // Predictions of the model on pixels by running statistics, in the master's precision.

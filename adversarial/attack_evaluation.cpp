@@ -167,8 +167,10 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
     for (size_t i = 0; i < n; ++i) flags[i] = predictions[i] != labels[i];
     return flags;
   };
+  AttackResult result;
+  result.clean_predictions = predict(exec, pool, model, input.x_nat, batch_size);
   Best best{Tensor(pool, shape, Dtype::kFloat32), std::vector<float>(n, -1.0f),
-            wrong(predict(exec, pool, model, input.x_nat, batch_size))};
+            wrong(result.clean_predictions)};
   copy_view(exec, best.x_adv, input.x_nat);
 
   // A sample the model gets wrong as it is needs no attack: x_nat is its adversarial example.
@@ -177,7 +179,6 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
     if (!best.fooled[i] || options.stop == StopRule::kAllSteps)
       waiting.push_back(static_cast<int64_t>(i));
   AttackOptions round = options;
-  AttackResult result;
   for (;;) {
     const int64_t already = shape.n - static_cast<int64_t>(waiting.size());
     if (!waiting.empty()) {

@@ -112,13 +112,13 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
   std::iota(samples.begin(), samples.end(), 0);
   const AttackInput input = make_input(exec, pool, test, samples);
   e.labels.assign(test.labels.begin(), test.labels.begin() + e.n);
-  e.clean_predictions = predict(exec, pool, model, input.x_nat, options.batch_size);
   const AttackResult result =
       attack(exec, pool, model, input, options.attack, options.batch_size, [&](int64_t done) {
         if (options.progress) options.progress(done, e.n);
       });
   const HostPixels x_nat(exec, input.x_nat), x_adv(exec, result.x_adv);
   verify_threat_model(options.attack.threat, x_adv.view, x_nat.view);
+  e.clean_predictions = result.clean_predictions;
   e.adversarial_predictions = result.predictions;
   for (int64_t i = 0; i < e.n; ++i) {
     const auto at = static_cast<size_t>(i);

@@ -33,7 +33,7 @@ struct Recipe {
 
   // optimisation
   int epochs = 15;
-  int64_t max_steps = 0;  // 0: no limit
+  int64_t max_steps = 0;  // 0: all epochs; otherwise the schedule spans no more than these steps
   int batch_size = 128;
   std::string opt = "sgd";
   double lr = 0.1;  // peak learning rate

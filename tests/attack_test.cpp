@@ -296,6 +296,7 @@ TEST_CASE("what fools only bfloat16 does not count", "[attack]") {
       input_gradient(exec, pool, model, options, input.x_nat, input.labels);
   REQUIRE(in_bfloat16.prediction.as<const int32_t>()[0] == 1);
   const AttackResult result = attack(exec, pool, model, input, options);
+  CHECK(result.clean_predictions == std::vector<int32_t>{0, 0, 0});
   CHECK(result.predictions == std::vector<int32_t>{0, 0, 0});
   CHECK(result.fooled == std::vector<uint8_t>{0, 0, 0});
 }

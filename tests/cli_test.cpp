@@ -10,6 +10,7 @@
 #include <map>
 
 #include "tests/temp_folder.h"
+#include "tools/machine.h"
 
 using namespace ringfort;
 using namespace ringfort::test;
@@ -183,4 +184,10 @@ TEST_CASE("cli: the program fails with one sentence and the right exit code", "[
   CHECK(version.exit_code == 0);
   CHECK_THAT(version.output, Catch::StartsWith("ringfort "));
   CHECK(folder.entries() == 1);  // nothing else was created
+}
+
+TEST_CASE("far more threads than cores are refused", "[tools]") {
+  CHECK_THAT(error_of([] { open_exec("cpu", 100000); }),
+             Contains("--threads") && Contains("0 for all cores"));
+  CHECK(open_exec("cpu", 3)->threads() == 3);
 }

@@ -145,6 +145,7 @@ TEST_CASE("recipe: wrong types and ranges name the place", "[tools]") {
       {"batch-size = 4294967297", "range"},  // would become 1 in 32 bits
       {"lr = true", "number"},
       {"lr = 0", "above 0"},
+      {"momentum = 1", "from 0 and below 1"},
       {"lr = nan", "range"},
       {"lr = inf", "range"},
       {"seed = -1", "range"},

@@ -1,5 +1,8 @@
 #include "tools/machine.h"
 
+#include <omp.h>
+
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 
@@ -39,6 +42,12 @@ std::filesystem::path plan_file() {
 }
 
 std::unique_ptr<Exec> open_exec(const std::string& device, int threads) {
+  // Threads wait for each other in every kernel; many more than cores make no progress to speak of.
+  const int most = std::max(8, 4 * omp_get_num_procs());
+  require(threads <= most,
+          "--threads: {} are far more than this machine's {} cores; give at most {}, or 0 for all "
+          "cores",
+          threads, omp_get_num_procs(), most);
   return std::make_unique<Exec>(parse_device(device), threads, plan_file().string());
 }
 

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cstdint>
-#include <vector>
+
+#include "engine/edit_distance.h"
 
 namespace ringfort {
 namespace {
@@ -15,23 +16,6 @@ std::string folded(std::string_view word) {
   for (char& c : out)
     c = c == '_' ? '-' : static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return out;
-}
-
-// Single-character insertions, deletions and replacements that turn `a` into `b`; one row of the
-// usual table is kept.
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
-    }
-  }
-  return row[b.size()];
 }
 
 }  // namespace

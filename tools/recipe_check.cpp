@@ -59,11 +59,14 @@ void check_device(const std::string& device, const std::string& what) {
 
 void check_range(const RecipeField& field, double value, std::string_view what) {
   const Range& range = field.range;
-  const bool inside =
-      value <= range.high && (range.low_open ? value > range.low : value >= range.low);
+  const bool inside = (range.high_open ? value < range.high : value <= range.high) &&
+                      (range.low_open ? value > range.low : value >= range.low);
   require(inside, "{}: {} is out of range; give a number {} {} {} {}", what, format_real(value),
           range.low_open ? "above" : "from", format_real(range.low),
-          range.low_open ? "and at most" : "to", format_real(range.high));
+          range.high_open  ? "and below"
+          : range.low_open ? "and at most"
+                           : "to",
+          format_real(range.high));
 }
 
 void check_field(const Recipe& recipe, const RecipeField& field, std::string_view what) {

@@ -43,12 +43,12 @@ std::vector<RecipeField> attack_fields() {
 std::vector<RecipeField> optimizer_fields() {
   return {
       {"optimizer", "epochs", &Recipe::epochs, "passes over the training images", {1, 1e6}},
-      {"optimizer", "max-steps", &Recipe::max_steps, "stop after this many steps; 0: no limit",
-       {0, kMaxCount}},
+      {"optimizer", "max-steps", &Recipe::max_steps,
+       "train this many steps at most, with the schedule over them; 0: all epochs", {0, kMaxCount}},
       {"optimizer", "batch-size", &Recipe::batch_size, "images per step", {1, 1e6}},
       {"optimizer", "opt", &Recipe::opt, "optimizer", {}, {"sgd"}},
       {"optimizer", "lr", &Recipe::lr, "peak learning rate", {0, 1000, true}},
-      {"optimizer", "momentum", &Recipe::momentum, "momentum of SGD", {0, 1}},
+      {"optimizer", "momentum", &Recipe::momentum, "momentum of SGD, below 1", {0, 1, false, true}},
       {"optimizer", "nesterov", &Recipe::nesterov, "Nesterov momentum: true or false"},
       {"optimizer", "weight-decay", &Recipe::weight_decay, "weight decay", {0, 10}},
       {"optimizer", "decay-all", &Recipe::decay_all,

@@ -17,11 +17,12 @@
 
 namespace ringfort {
 
-// Accepted numbers: [low, high], or (low, high] when `low_open`.
+// Accepted numbers: [low, high]; without `low` when `low_open`, without `high` when `high_open`.
 struct Range {
   double low = 0;
   double high = std::numeric_limits<int32_t>::max();
   bool low_open = false;
+  bool high_open = false;
 };
 
 struct RecipeField {

@@ -68,13 +68,15 @@ std::string to_line(const Json& record) {
   return record.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-fs::path prepared(fs::path folder, const Recipe& recipe, ExistingRun existing) {
-  const std::string text = fmt::format(
+fs::path prepared(fs::path folder, ExistingRun existing) {
+  make_way(folder, existing);
+  return folder;
+}
+
+std::string recipe_text(const Recipe& recipe) {
+  return fmt::format(
       "# Every setting of this run. Repeat it: ringfort train {} --output ANOTHER_FOLDER\n\n{}",
       kRecipeFile, to_toml(recipe));
-  make_way(folder, existing);
-  write_text_atomic(folder / kRecipeFile, text);
-  return folder;
 }
 
 }  // namespace
@@ -97,10 +99,12 @@ void RunFolder::Log::append(const std::string& line) {
 
 RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing,
                      std::FILE* progress)
-    : folder_(prepared(std::move(folder), recipe, existing)),
+    : folder_(prepared(std::move(folder), existing)),
       summary_(std::make_unique<Log>(folder_ / kSummaryFile)),
       metrics_(std::make_unique<Log>(folder_ / kMetricsFile)),
       progress_(progress, recipe.epochs) {
+  // After the logs: of two runs started in one folder at once, only the one that got them writes.
+  write_text_atomic(folder_ / kRecipeFile, recipe_text(recipe));
   summary_->append(
       "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"
       "seconds,best");
