@@ -112,6 +112,12 @@ TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape) {
   return *buffers_.back();
 }
 
+int64_t TrainingAttack::kernels(int64_t batch) const {
+  for (const auto& buffers : buffers_)
+    if (buffers->shape.n == batch) return buffers->graph->kernels();
+  return 0;
+}
+
 void TrainingAttack::run_steps(Buffers& at) {
   RandomKey key = attack_key(options_, 0);
   key.epoch_at = at.epoch.as<uint32_t>();

@@ -100,6 +100,9 @@ class TrainingAttack {
   const AttackOptions& options() const { return options_; }
   // Weight gradients formed by attack passes so far: 0, always.
   int64_t weight_gradients() const { return weight_gradients_; }
+  // Kernels that one attack on a batch of this many samples launches, as recorded; 0 where it is
+  // not.
+  int64_t kernels(int64_t batch) const;
 
  private:
   struct Buffers;

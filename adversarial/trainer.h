@@ -33,6 +33,7 @@ class TrainingStep {
 
   Sgd& optimizer() { return optimizer_; }
   int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }
+  int64_t attack_kernels(int64_t batch) const { return attack_ ? attack_->kernels(batch) : 0; }
 
  private:
   Exec& exec_;

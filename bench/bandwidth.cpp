@@ -8,12 +8,13 @@ void report_bandwidth(Context& context, Peer* peer, const BandwidthCase& bandwid
                       std::optional<double> goal) {
   constexpr double kSecondsPerTurn = 0.05;
   const double bytes = bandwidth_case.bytes;
-  Pool pool;
-  MemoryCopy copy(context.exec, pool, static_cast<int64_t>(bytes));
+  Exec& exec = context.exec;
+  Pool pool(exec.device());
+  MemoryCopy copy(exec, pool, static_cast<int64_t>(bytes));
   const std::function<void()> run_copy = [&] { copy.run(); };
   std::vector<Timed> turns = {
-      timed(bandwidth_case.run, calls_lasting(kSecondsPerTurn, bandwidth_case.run)),
-      timed(run_copy, calls_lasting(kSecondsPerTurn, run_copy))};
+      timed(exec, bandwidth_case.run, calls_lasting(exec, kSecondsPerTurn, bandwidth_case.run)),
+      timed(exec, run_copy, calls_lasting(exec, kSecondsPerTurn, run_copy))};
   const bool with_peer = peer != nullptr && !bandwidth_case.peer_question.empty();
   if (with_peer) turns.push_back([&] { return peer->seconds(bandwidth_case.peer_question); });
   const std::vector<double> seconds = medians_in_turns(2 * context.repeats + 1, turns);

@@ -47,16 +47,38 @@ void BareConvolutions::add(Pass& p, Shape x, int64_t out, int kernel, int stride
 void BareConvolutions::run() {
   for (const auto& c : convolutions_)
     c->forward.push_back(
-        timed([&] { conv2d_forward(exec_, c->y, c->x, c->filter, c->options); })());
+        timed(exec_, [&] { conv2d_forward(exec_, c->y, c->x, c->filter, c->options); })());
   for (const auto& c : convolutions_)
-    c->dgrad.push_back(timed([&] { conv2d_dgrad(exec_, c->dx, c->dy, c->filter, c->options); })());
+    c->dgrad.push_back(
+        timed(exec_, [&] { conv2d_dgrad(exec_, c->dx, c->dy, c->filter, c->options); })());
   for (const auto& c : convolutions_)
-    c->wgrad.push_back(timed([&] { conv2d_wgrad(exec_, c->dw, c->x, c->dy, c->options, 0); })());
+    c->wgrad.push_back(
+        timed(exec_, [&] { conv2d_wgrad(exec_, c->dw, c->x, c->dy, c->options, 0); })());
 }
 
 double BareConvolutions::input_gradient() const {
   double sum = 0;
   for (const auto& c : convolutions_) sum += median(c->forward) + median(c->dgrad);
+  return sum;
+}
+
+namespace {
+
+double operations_of(const View& y, const View& w) {
+  return 2.0 * static_cast<double>(y.count()) * static_cast<double>(w.shape.per_sample());
+}
+
+}  // namespace
+
+double BareConvolutions::input_gradient_operations() const {
+  double sum = 0;
+  for (const auto& c : convolutions_) sum += 2 * operations_of(c->y, c->w);
+  return sum;
+}
+
+double BareConvolutions::training_operations() const {
+  double sum = -operations_of(convolutions_.front()->y, convolutions_.front()->w);
+  for (const auto& c : convolutions_) sum += 3 * operations_of(c->y, c->w);
   return sum;
 }
 

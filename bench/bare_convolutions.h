@@ -24,6 +24,10 @@ class BareConvolutions {
   double input_gradient() const;  // forward and all input gradients: one step of an attack
   double training() const;        // forward, input gradients without the first, filter gradients
 
+  // Floating-point operations of the same, a multiplication and an addition counted as two.
+  double input_gradient_operations() const;
+  double training_operations() const;
+
  private:
   struct Convolution {
     ConvOptions options;

@@ -49,17 +49,23 @@ struct Context {
   int repeats;  // rounds whose median is reported
   PeerPython peer;
   Report& report;
+  std::vector<int64_t> batches;  // of the training steps
 };
+
+// The options every script of tools/peer takes: where it runs, with how many threads.
+std::vector<std::string> peer_machine(const Context& context);
 
 struct Bench {
   std::string_view name;
   std::string_view what;  // one line
   void (*run)(Context& context);
+  bool cpu_only = false;
 };
 
 void run_pgd_step(Context& context);
 void run_pgd_step_bf16(Context& context);
 void run_pgd_step_mixed(Context& context);
+void run_fgsm_rs_step(Context& context);
 void run_fused_pgd(Context& context);
 void run_update(Context& context);
 void run_norm(Context& context);

@@ -13,14 +13,14 @@ constexpr float kEps = 8.0f / 255, kAlpha = 2.0f / 255;
 
 void report_steps(Context& context, Peer* peer, int64_t images) {
   Exec& exec = context.exec;
-  Pool pool;
+  Pool pool(exec.device());
   const Shape shape{images, 32, 32, 3};
   const auto pixels = [&](float low) {
     return random_tensor(exec, pool, shape, Dtype::kFloat32, Layout::kChannelsLast, low, 1);
   };
   const Tensor nat = pixels(0), adv = pixels(0), grad = pixels(-1);
-  std::vector<int64_t> samples(static_cast<size_t>(images));
-  for (size_t i = 0; i < samples.size(); ++i) samples[i] = static_cast<int64_t>(i);
+  const Tensor numbers = sample_numbers(exec, pool, images);
+  const auto* samples = numbers.as<const int64_t>();
   const LinfProjection project{kEps, 0, 1};
   const RandomKey key{1, Purpose::kAttackStart, 0};
   const double array = static_cast<double>(nat.view().bytes());
@@ -31,22 +31,21 @@ void report_steps(Context& context, Peer* peer, int64_t images) {
                       fmt::format("{} {}", name, images)},
                      kGoal);
   };
-  report("linf_start", 2, [&] { linf_start(exec, adv, nat, project, key, samples.data()); });
+  report("linf_start", 2, [&] { linf_start(exec, adv, nat, project, key, samples); });
   report("linf_step", 4, [&] { linf_step(exec, adv, grad, nat, {kAlpha, project}); });
-  report("l2_start", 2, [&] { l2_start(exec, adv, nat, 0.5f, 0, 1, key, samples.data()); });
+  report("l2_start", 2, [&] { l2_start(exec, adv, nat, 0.5f, 0, 1, key, samples); });
   report("l2_step", 4, [&] { l2_step(exec, adv, grad, nat, 0.1f, 0.5f, 0, 1); });
 }
 
 void report_loss(Context& context, Peer* peer, int64_t rows, int64_t classes) {
   Exec& exec = context.exec;
-  Pool pool;
+  Pool pool(exec.device());
   const Tensor logits = random_tensor(exec, pool, matrix_shape(rows, classes), Dtype::kFloat32,
                                       Layout::kChannelsLast, -5, 5);
   const Tensor dlogits(pool, logits.shape(), Dtype::kFloat32);
   const Tensor loss(pool, vector_shape(rows), Dtype::kFloat32);
-  const Tensor labels(pool, vector_shape(rows), Dtype::kInt32);
+  const Tensor labels = cyclic_labels(exec, pool, rows, classes);
   const Tensor prediction(pool, vector_shape(rows), Dtype::kInt32);
-  for (int64_t i = 0; i < rows; ++i) labels.as<int32_t>()[i] = static_cast<int32_t>(i % classes);
   report_bandwidth(context, peer,
                    {fmt::format("cross_entropy, {} x {}", rows, classes),
                     [&] { cross_entropy(exec, loss, dlogits, prediction, logits, labels, 1); },
@@ -58,8 +57,7 @@ void report_loss(Context& context, Peer* peer, int64_t rows, int64_t classes) {
 }  // namespace
 
 void run_fused_pgd(Context& context) {
-  const auto peer =
-      context.peer.start("fused_pgd.py", {"--threads", std::to_string(context.exec.threads())});
+  const auto peer = context.peer.start("fused_pgd.py", peer_machine(context));
   report_steps(context, peer.get(), 1024);
   report_steps(context, peer.get(), 8192);
   report_loss(context, peer.get(), 131072, 10);

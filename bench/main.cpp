@@ -9,30 +9,32 @@
 
 #include "bench/bench.h"
 #include "engine/version.h"
-#include "kernels/onednn.h"
 #include "tools/machine.h"
 
 namespace ringfort::bench {
 namespace {
 
 constexpr Bench kBenches[] = {
-    {"pgd-step",
-     "PGD-10 training step, preact_resnet18, batch 64, float32, attack on running statistics",
+    {"pgd-step", "PGD-10 training step, preact_resnet18, float32, attack on running statistics",
      run_pgd_step},
     {"pgd-step-bf16", "the same in bfloat16", run_pgd_step_bf16},
     {"pgd-step-mixed", "the same with a bfloat16 attack and a float32 training pass",
      run_pgd_step_mixed},
+    {"fgsm-rs-step", "FGSM-RS training step, preact_resnet18, bfloat16", run_fgsm_rs_step},
     {"fused-pgd", "attack kernels beside a copy of as many bytes", run_fused_pgd},
     {"update", "SGD over preact_resnet18's flat buffers beside a copy of as many bytes",
      run_update},
     {"norm", "batch norm with ReLU beside a copy of as many bytes", run_norm},
-    {"parity", "logits and input gradients beside PyTorch's from the same weights", run_parity},
+    {"parity", "logits and input gradients beside PyTorch's from the same weights", run_parity,
+     true},
 };
 
 struct Options {
   std::vector<std::string> names;
   std::string json, peer = "build/peer/bin/python";
+  std::string device = "cpu";
   int repeats = 5, threads = 0;
+  std::vector<int64_t> batches;
 };
 
 std::string today() {
@@ -56,23 +58,32 @@ void check_names(const std::vector<std::string>& names) {
 void run(const Options& options) {
   check_names(options.names);
   require(options.repeats >= 1, "--repeats: must be 1 or more, got {}", options.repeats);
-  const auto exec = open_exec("cpu", options.threads);
-  fmt::print("Ringfort {}, {}, {} threads, {}, medians of {}\n", version(), cpu_name(),
-             exec->threads(), onednn_version(), options.repeats);
+  for (const int64_t batch : options.batches)
+    require(batch >= 1, "--batch: must be 1 or more, got {}", batch);
+  const auto exec = open_exec(options.device, options.threads);
+  const bool cpu = exec->device().kind == DeviceKind::kCpu;
+  const std::string machine = fmt::format("{}, {}{}", device_name(exec->device()),
+                                          cpu ? fmt::format("{} threads, ", exec->threads()) : "",
+                                          library_version(exec->device()));
+  fmt::print("Ringfort {}, {}, medians of {}\n", version(), machine, options.repeats);
   Report report;
-  Context context{*exec, options.repeats, PeerPython(options.peer, "tools/peer"), report};
+  std::vector<int64_t> batches = options.batches;
+  if (batches.empty())
+    batches = cpu ? std::vector<int64_t>{64} : std::vector<int64_t>{128, 512, 1024};
+  Context context{*exec, options.repeats, PeerPython(options.peer, "tools/peer"), report,
+                  std::move(batches)};
   for (const Bench& bench : kBenches) {
     const auto& names = options.names;
     if (!names.empty() && std::find(names.begin(), names.end(), bench.name) == names.end())
       continue;
+    if (bench.cpu_only && !cpu) continue;
     report.start_bench(bench.name, bench.what);
     bench.run(context);
   }
   if (options.json.empty()) return;
   const nlohmann::json json = {
       {"version", version()},        {"date", today()},
-      {"cpu", cpu_name()},           {"threads", exec->threads()},
-      {"library", onednn_version()}, {"repeats", options.repeats},
+      {"machine", machine},          {"repeats", options.repeats},
       {"figures", report.figures()},
   };
   std::ofstream file(options.json);
@@ -91,6 +102,9 @@ int main(int argc, char** argv) {
   app.add_option("--json", options.json, "Write the figures to this file as well");
   app.add_option("--repeats", options.repeats, "Rounds whose median is reported");
   app.add_option("--threads", options.threads, "Threads; 0 for all cores");
+  app.add_option("--device", options.device, "cpu, cuda or cuda:N");
+  app.add_option("--batch", options.batches,
+                 "Batch sizes of the training steps; 64 on the CPU, 128 512 1024 on a GPU");
   app.add_option("--peer", options.peer, "A Python with PyTorch; 'none' for no comparison");
   try {
     app.parse(argc, argv);

@@ -6,6 +6,7 @@
 #include "bench/timing.h"
 #include "engine/weight_cache.h"
 #include "kernels/activation.h"
+#include "kernels/device_memory.h"
 
 namespace ringfort::bench {
 namespace {
@@ -16,10 +17,11 @@ constexpr double kEpsilon = 1e-5;
 
 void run_norm(Context& context) {
   Exec& exec = context.exec;
-  const auto peer = context.peer.start("norm.py", {"--threads", std::to_string(exec.threads())});
-  Pool pool;
+  const auto peer = context.peer.start("norm.py", peer_machine(context));
+  Pool pool(exec.device());
   const Shape shape{64, 32, 32, 64};
-  const Layout layout = Layout::kBlocked16;
+  const bool cpu = exec.device().kind == DeviceKind::kCpu;
+  const Layout layout = cpu ? Layout::kBlocked16 : Layout::kChannelsLast;
   const Tensor x = random_tensor(exec, pool, shape, Dtype::kFloat32, layout);
   const Tensor dy = random_tensor(exec, pool, shape, Dtype::kFloat32, layout);
   const Tensor y(pool, shape, Dtype::kFloat32, layout), dx(pool, shape, Dtype::kFloat32, layout);
@@ -30,8 +32,12 @@ void run_norm(Context& context) {
     return reshaped(storage.view().samples(i, 1), vector_shape(shape.c));
   };
   const View gamma = row(8), beta = row(9), dgamma = row(10), dbeta = row(11);
-  std::fill_n(gamma.as<float>(), shape.c, 1.0f);
-  std::fill_n(beta.as<float>(), shape.c, 0.1f);
+  const auto fill = [&](const View& vector, float value) {
+    const std::vector<float> values(static_cast<size_t>(shape.c), value);
+    to_device(exec, vector, values.data());
+  };
+  fill(gamma, 1.0f);
+  fill(beta, 0.1f);
 
   const double array = static_cast<double>(x.view().bytes()), bits = array / 32;
   const auto report = [&](const char* name, double bytes, std::function<void()> run) {

@@ -1,7 +1,6 @@
-// pgd-step: one whole training step of PGD-10, in images per second, beside the convolutions it
-// cannot do without and beside PyTorch; and how much memory its attack takes.
-#include <numeric>
-
+// pgd-step and fgsm-rs-step: one whole training step, in images per second, beside the convolutions
+// it cannot do without and beside PyTorch; how much memory its attack takes; on a GPU also the
+// share of its peak, the kernels launched and the time that the host spends on a step.
 #include "adversarial/trainer.h"
 #include "bench/bare_convolutions.h"
 #include "bench/bench.h"
@@ -11,79 +10,110 @@
 namespace ringfort::bench {
 namespace {
 
-constexpr int64_t kBatch = 64;
-constexpr int kAttackSteps = 10;
+constexpr double kPeakOfBfloat16 =
+    990e12;  // H100 and H200, dense products, floating-point ops per s
 
-struct Dtypes {
-  Dtype attack, training;
-  const char* peer;                         // --dtype of pgd_step.py
-  std::optional<double> of_limit, of_peer;  // goals
+struct Goals {
+  std::optional<double> of_bare, of_peer;  // shares of the bare convolutions' rate and of PyTorch's
 };
 
-// Random pixels: the work does not depend on what is in them.
-AttackInput make_batch(Exec& exec, Pool& pool) {
-  AttackInput batch;
-  batch.x_nat =
-      random_tensor(exec, pool, {kBatch, 32, 32, 3}, Dtype::kFloat32, Layout::kChannelsLast, 0, 1);
-  batch.labels = Tensor(pool, vector_shape(kBatch), Dtype::kInt32);
-  for (int64_t i = 0; i < kBatch; ++i) batch.labels.as<int32_t>()[i] = static_cast<int32_t>(i % 10);
-  batch.samples = Tensor(pool, vector_shape(kBatch), Dtype::kInt64);
-  std::iota(batch.samples.as<int64_t>(), batch.samples.as<int64_t>() + kBatch, 0);
-  return batch;
-}
+struct StepBench {
+  const char* attack_name;  // --attack of pgd_step.py: pgd, fgsm-rs
+  AttackOptions attack;
+  Dtype training;
+  const char* peer_dtype;  // --dtype of pgd_step.py
+  Goals cpu, gpu;
+};
 
-AttackOptions make_attack(Dtype dtype) {
-  AttackOptions attack = pgd({}, kAttackSteps, 2.0f / 255);
+AttackOptions pgd_10(Dtype dtype) {
+  AttackOptions attack = pgd({}, 10, 2.0 / 255);
   attack.bn = AttackBn::kEval;
   attack.dtype = dtype;
   return attack;
 }
 
+// Random pixels: the work does not depend on what is in them.
+AttackInput make_batch(Exec& exec, Pool& pool, int64_t count) {
+  AttackInput batch;
+  batch.x_nat =
+      random_tensor(exec, pool, {count, 32, 32, 3}, Dtype::kFloat32, Layout::kChannelsLast, 0, 1);
+  batch.labels = cyclic_labels(exec, pool, count, 10);
+  batch.samples = sample_numbers(exec, pool, count);
+  return batch;
+}
+
+double megabytes(const Pool& pool) { return static_cast<double>(pool.peak_bytes()) / 1e6; }
+
 // Peak memory of an attack and of a training pass, weights and what is made of them not counted.
-void report_memory(Context& context, Model& model, const AttackInput& batch, Dtypes dtypes) {
-  Pool attack_pool, training_pool;
-  TrainingAttack attack(context.exec, attack_pool, model, make_attack(dtypes.attack));
+void report_memory(Context& context, Model& model, const AttackInput& batch, const StepBench& bench,
+                   Peer* peer) {
+  Exec& exec = context.exec;
+  Pool attack_pool(exec.device()), training_pool(exec.device());
+  TrainingAttack attack(exec, attack_pool, model, bench.attack);
   attack.run(batch);
-  TrainingStep step(context.exec, training_pool, model, {}, {}, dtypes.training);
+  TrainingStep step(exec, training_pool, model, {}, {}, bench.training);
   step.run(batch, 0.001);
-  const auto megabytes = [](const Pool& pool) {
-    return static_cast<double>(pool.peak_bytes()) / 1e6;
-  };
-  context.report.add({"attack memory beyond weights",
-                      megabytes(attack_pool),
-                      "MB",
-                      {{.reference_name = "training pass",
-                        .reference = megabytes(training_pool),
-                        .goal = 0.25,
-                        .at_most = true}},
+  Figure figure{"attack memory beyond weights", megabytes(attack_pool), "MB", {}, ""};
+  figure.comparisons.push_back({.reference_name = "training pass",
+                                .reference = megabytes(training_pool),
+                                .goal = 0.25,
+                                .at_most = true});
+  if (peer != nullptr && exec.device().kind == DeviceKind::kCuda)
+    figure.comparisons.push_back({.reference_name = "PyTorch's attack",
+                                  .reference = peer->ask("memory").at("megabytes").get<double>(),
+                                  .goal = 0.2,
+                                  .at_most = true});
+  context.report.add(figure);
+}
+
+// What only a GPU has: launches queued by a host that should have nothing else to do.
+void report_host(Context& context, const TrainingStep& step, const StepBench& bench, int64_t batch,
+                 const std::function<void()>& run) {
+  const auto kernels = static_cast<double>(step.attack_kernels(batch));
+  context.report.add({"kernels per attack step",
+                      kernels / bench.attack.steps,
+                      "",
+                      {{.reference_name = "kernels", .reference = 50, .goal = 1, .at_most = true}},
+                      kernels > 0 ? "" : "the attack was not recorded"});
+  context.report.add({"host time of a step, waiting included",
+                      1e3 * host_seconds(context.exec, run),
+                      "ms",
+                      {},
                       ""});
 }
 
-void run_step(Context& context, Dtypes dtypes) {
+void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
   Exec& exec = context.exec;
-  const bool bfloat16 = dtypes.attack == Dtype::kBFloat16 || dtypes.training == Dtype::kBFloat16;
-  const bool emulated = bfloat16 && !cpu_has_bfloat16();
+  const bool cpu = exec.device().kind == DeviceKind::kCpu;
+  const Dtype attack_dtype = bench.attack.dtype;
+  const bool bfloat16 = attack_dtype == Dtype::kBFloat16 || bench.training == Dtype::kBFloat16;
+  const bool emulated = cpu && bfloat16 && !cpu_has_bfloat16();
   const int rounds = emulated ? std::min(context.repeats, 2) : context.repeats;
+  const Goals& goals = cpu ? bench.cpu : bench.gpu;
 
-  Pool pool;
+  Pool pool(exec.device());
   ModelSpec spec;
   spec.name = "preact_resnet18";
-  const auto model = make_model(spec, {.bfloat16_copy = bfloat16});
+  const auto model = make_model(spec, {.bfloat16_copy = bfloat16, .device = exec.device()});
   initialize(exec, model->params(), 1);
-  const AttackInput batch = make_batch(exec, pool);
-  const TrainingMethod method{make_attack(dtypes.attack), OuterLoss::kCrossEntropy};
-  TrainingStep step(exec, pool, *model, method, {}, dtypes.training);
-  BareConvolutions attack_convolutions(exec, pool, *model, kBatch, dtypes.attack);
+  const AttackInput batch = make_batch(exec, pool, batch_size);
+  const TrainingMethod method{bench.attack, OuterLoss::kCrossEntropy};
+  TrainingStep step(exec, pool, *model, method, {}, bench.training);
+  BareConvolutions attack_convolutions(exec, pool, *model, batch_size, attack_dtype);
   std::optional<BareConvolutions> training_convolutions;
-  if (dtypes.training != dtypes.attack)
-    training_convolutions.emplace(exec, pool, *model, kBatch, dtypes.training);
-  const auto peer =
-      context.peer.start("pgd_step.py", {"--dtype", dtypes.peer, "--batch", std::to_string(kBatch),
-                                         "--threads", std::to_string(exec.threads())});
+  if (bench.training != attack_dtype)
+    training_convolutions.emplace(exec, pool, *model, batch_size, bench.training);
+  std::vector<std::string> arguments = peer_machine(context);
+  for (const std::string& argument :
+       {std::string("--dtype"), std::string(bench.peer_dtype), std::string("--batch"),
+        std::to_string(batch_size), std::string("--attack"), std::string(bench.attack_name)})
+    arguments.push_back(argument);
+  const auto peer = context.peer.start("pgd_step.py", arguments);
 
-  const auto run_ours = [&] { step.run(batch, 0.001); };
+  const std::function<void()> run_ours = [&] { step.run(batch, 0.001); };
   run_ours();  // chooses plans, fills the pool
-  std::vector<Timed> turns = {timed(run_ours), timed([&] {
+  run_ours();  // on a GPU: records the attack
+  std::vector<Timed> turns = {timed(exec, run_ours, cpu ? 1 : 5), timed(exec, [&] {
                                 // Short beside the step: several times, for a steadier median.
                                 for (int i = 0; i < (emulated ? 1 : 3); ++i) {
                                   attack_convolutions.run();
@@ -95,40 +125,68 @@ void run_step(Context& context, Dtypes dtypes) {
 
   const BareConvolutions& training =
       training_convolutions ? *training_convolutions : attack_convolutions;
-  const double limit = kAttackSteps * attack_convolutions.input_gradient() + training.training();
-  Figure figure{"images per second", kBatch / seconds[0], "images/s", {}, ""};
-  figure.comparisons.push_back({.reference_name = "bare convolutions",
-                                .reference = kBatch / limit,
-                                .goal = dtypes.of_limit});
+  const auto images = static_cast<double>(batch_size);
+  const double limit =
+      bench.attack.steps * attack_convolutions.input_gradient() + training.training();
+  Figure figure{fmt::format("images per second, batch {}", batch_size),
+                images / seconds[0],
+                "images/s",
+                {},
+                ""};
+  figure.comparisons.push_back(
+      {.reference_name = "bare convolutions", .reference = images / limit, .goal = goals.of_bare});
   if (peer)
     figure.comparisons.push_back(
         {.reference_name = fmt::format("PyTorch {} {}", peer->torch_version(),
                                        peer->ask("form").at("form").get<std::string>()),
-         .reference = kBatch / seconds[2],
-         .goal = dtypes.of_peer,
+         .reference = images / seconds[2],
+         .goal = goals.of_peer,
          .as_factor = true});
   else
     figure.remark = PeerPython::kMissing;
   context.report.add(figure);
+  if (!cpu && attack_dtype == Dtype::kBFloat16) {
+    const double operations = bench.attack.steps * attack_convolutions.input_gradient_operations() +
+                              training.training_operations();
+    context.report.add({"bfloat16 arithmetic",
+                        operations / seconds[0] / 1e12,
+                        "TFLOP/s",
+                        {{.reference_name = "peak", .reference = kPeakOfBfloat16 / 1e12}},
+                        ""});
+  }
+  if (!cpu) report_host(context, step, bench, batch_size, run_ours);
   if (emulated)
     context.report.say(
         "this CPU has no bfloat16 instructions: oneDNN emulates them in float32, so these figures "
         "say nothing of a CPU that has them");
-  report_memory(context, *model, batch, dtypes);
+  report_memory(context, *model, batch, bench, peer.get());
+}
+
+void run_step(Context& context, const StepBench& bench) {
+  for (const int64_t batch : context.batches) run_batch(context, bench, batch);
 }
 
 }  // namespace
 
 void run_pgd_step(Context& context) {
-  run_step(context, {Dtype::kFloat32, Dtype::kFloat32, "float32", 0.85, 1.8});
+  run_step(context, {"pgd", pgd_10(Dtype::kFloat32), Dtype::kFloat32, "float32", {0.85, 1.8}, {}});
 }
 
 void run_pgd_step_bf16(Context& context) {
-  run_step(context, {Dtype::kBFloat16, Dtype::kBFloat16, "bfloat16", 0.85, 1.15});
+  run_step(
+      context,
+      {"pgd", pgd_10(Dtype::kBFloat16), Dtype::kBFloat16, "bfloat16", {0.85, 1.15}, {{}, 1.5}});
 }
 
 void run_pgd_step_mixed(Context& context) {
-  run_step(context, {Dtype::kBFloat16, Dtype::kFloat32, "mixed", {}, {}});
+  run_step(context, {"pgd", pgd_10(Dtype::kBFloat16), Dtype::kFloat32, "mixed", {}, {}});
+}
+
+void run_fgsm_rs_step(Context& context) {
+  AttackOptions attack = fgsm_rs({});
+  attack.bn = AttackBn::kEval;
+  attack.dtype = Dtype::kBFloat16;
+  run_step(context, {"fgsm-rs", attack, Dtype::kBFloat16, "bfloat16", {}, {{}, 1.5}});
 }
 
 }  // namespace ringfort::bench

@@ -34,6 +34,11 @@ std::string sentence(const Figure& figure, const Comparison& comparison) {
 
 }  // namespace
 
+std::vector<std::string> peer_machine(const Context& context) {
+  const bool cpu = context.exec.device().kind == DeviceKind::kCpu;
+  return {"--threads", std::to_string(context.exec.threads()), "--device", cpu ? "cpu" : "cuda"};
+}
+
 void Report::start_bench(std::string_view name, std::string_view what) {
   bench_ = name;
   fmt::print("\n{}: {}\n", name, what);

@@ -13,11 +13,11 @@ namespace ringfort::bench {
 // Runs once and says how many seconds one call took, by its own clock.
 using Timed = std::function<double()>;
 
-// Times `calls` calls of fn together.
-Timed timed(std::function<void()> fn, int calls = 1);
+// Times `calls` calls of fn together, from an idle device until the device has done them.
+Timed timed(Exec& exec, std::function<void()> fn, int calls = 1);
 
 // Calls of about `seconds` altogether, at least 1, by one trial after one call to warm up.
-int calls_lasting(double seconds, const std::function<void()>& fn);
+int calls_lasting(Exec& exec, double seconds, const std::function<void()>& fn);
 
 double median(std::vector<double> values);
 
@@ -25,7 +25,8 @@ double median(std::vector<double> values);
 // warmed up here.
 std::vector<double> medians_in_turns(int rounds, const std::vector<Timed>& functions);
 
-// Copies from one buffer to another, each thread its part, by the C library's memcpy.
+// Copies from one buffer to another: on the CPU each thread its part by the C library's memcpy, on
+// a GPU within its memory by the driver's copy.
 class MemoryCopy {
  public:
   // moved: bytes read plus bytes written by one run.
@@ -34,12 +35,19 @@ class MemoryCopy {
   int64_t moved() const { return 2 * from_.view().bytes(); }
 
  private:
-  int threads_;
+  Exec& exec_;
   Tensor from_, to_;
 };
 
-// A tensor of uniform numbers in (low, high), float32 or bfloat16.
+// A tensor on the pool's device of uniform numbers in (low, high), float32 or bfloat16.
 Tensor random_tensor(Exec& exec, Pool& pool, const Shape& shape, Dtype dtype,
                      Layout layout = Layout::kChannelsLast, float low = -1, float high = 1);
+
+// 0, 1, 2, ... modulo `classes`: labels (int32); and 0, 1, 2, ...: sample numbers (int64).
+Tensor cyclic_labels(Exec& exec, Pool& pool, int64_t count, int64_t classes);
+Tensor sample_numbers(Exec& exec, Pool& pool, int64_t count);
+
+// Waits for the device first: seconds per call that the host spends queueing, before it waits.
+double host_seconds(Exec& exec, const std::function<void()>& fn);
 
 }  // namespace ringfort::bench

@@ -1,6 +1,7 @@
 // update: one SGD step over the flat buffers of preact_resnet18.
 #include "bench/bandwidth.h"
 #include "engine/optimizer.h"
+#include "kernels/device_memory.h"
 #include "models/model.h"
 
 namespace ringfort::bench {
@@ -9,12 +10,13 @@ namespace {
 void report_update(Context& context, Peer* peer, bool copy) {
   ModelSpec spec;
   spec.name = "preact_resnet18";
-  const auto model = make_model(spec, {.bfloat16_copy = copy});
+  const auto model = make_model(spec, {.bfloat16_copy = copy, .device = context.exec.device()});
   ParamStore& params = model->params();
   initialize(context.exec, params, 1);
   params.master_changed(context.exec);
   const View gradient = params.flat_gradient();
-  std::fill_n(gradient.as<float>(), gradient.count(), 1e-6f);
+  const std::vector<float> small(static_cast<size_t>(gradient.count()), 1e-6f);
+  to_device(context.exec, gradient, small.data());
   Sgd sgd(params, {});
   // Read: gradient, weight, momentum; written: weight, momentum and the bfloat16 copy.
   const double bytes = static_cast<double>(gradient.count()) * (5 * 4 + (copy ? 2 : 0));
@@ -29,8 +31,7 @@ void report_update(Context& context, Peer* peer, bool copy) {
 }  // namespace
 
 void run_update(Context& context) {
-  const auto peer =
-      context.peer.start("update.py", {"--threads", std::to_string(context.exec.threads())});
+  const auto peer = context.peer.start("update.py", peer_machine(context));
   report_update(context, peer.get(), false);
   report_update(context, peer.get(), true);
 }

@@ -1,6 +1,6 @@
 # The tests of a CUDA build; those of the CPU are the other builds'.
 find_package(Catch2 2.13 REQUIRED)
-# The kernel tests on the real device, and what can be asked of NVIDIA's libraries without one.
+# The kernel and engine tests on the real device, and what can be asked of NVIDIA's libraries without one.
 enable_testing()
 file(GLOB cuda_tests CONFIGURE_DEPENDS tests/cuda/*.cpp tests/kernels_*_test.cpp)
 # Those that launch functors of their own go through nvcc, by a file that includes them: here they

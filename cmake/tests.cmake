@@ -35,7 +35,8 @@ if(RINGFORT_SANITIZE)
   # Device code on the CPU: the same kernels and the same kernel tests, compiled as if for CUDA
   # against tests/emulation/cuda_runtime.h, run with the warps of a block in both orders.
   file(GLOB_RECURSE emulated CONFIGURE_DEPENDS kernels/*.cpp kernels/*.cu engine/*.cpp models/*.cpp
-    adversarial/*.cpp tests/emulation/*.cpp tests/kernels_*_test.cpp)
+    adversarial/*.cpp tests/emulation/*.cpp tests/kernels_*_test.cpp tests/cuda/engine_test.cpp
+    tests/cuda/products_test.cpp)
   list(FILTER emulated EXCLUDE REGEX "_no_cuda\\.cpp$")
   list(FILTER emulated EXCLUDE REGEX "_(cudnn|cublaslt)\\.cpp$")
   file(GLOB device_sources CONFIGURE_DEPENDS kernels/*_cuda.cu)

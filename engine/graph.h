@@ -35,6 +35,8 @@ class Graph {
   // Whether replays run a recording. False on the CPU, and where the capture failed, which is said
   // once on stderr.
   bool recorded() const { return recording_ != nullptr; }
+  // Kernels that a replay launches; 0 where nothing is recorded.
+  int64_t kernels() const { return recording_ ? kernel_count(*recording_) : 0; }
 
  private:
   void capture();

@@ -12,13 +12,21 @@ std::string to_string(const Device& device) {
   return device.kind == DeviceKind::kCpu ? "cpu" : fmt::format("cuda:{}", device.index);
 }
 
+std::string device_name(const Device& device) {
+  return device.kind == DeviceKind::kCpu ? cpu_name() : cuda_device_name(device.index);
+}
+
+std::string library_version(const Device& device) {
+  return device.kind == DeviceKind::kCpu ? onednn_version() : cuda_library_version();
+}
+
 Exec::Exec(Device device, int threads, const std::string& plan_file)
     : device_(device), threads_(threads) {
   if (device.kind == DeviceKind::kCuda) cuda_ = make_cuda_context(device.index);
   require(threads >= 0, "threads: {} asked for; give 1 or more, or 0 for all cores", threads);
   if (threads_ == 0) threads_ = omp_get_num_procs();
   omp_set_num_threads(threads_);
-  plans_ = std::make_unique<PlanCache>(plan_file, onednn_version(), cpu_name());
+  plans_ = std::make_unique<PlanCache>(plan_file, library_version(device), device_name(device));
   onednn_ = std::make_unique<OneDnn>();
 }
 

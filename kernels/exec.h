@@ -37,6 +37,13 @@ using CudaContextHandle = std::unique_ptr<CudaContext, CudaContextDeleter>;
 // Errors: a build without CUDA, no device, a number that is not there.
 CudaContextHandle make_cuda_context(int device_index);
 int cuda_device_count();
+std::string cuda_device_name(int index);  // "NVIDIA H200"
+std::string cuda_library_version();       // "cuDNN 9.19.0"
+
+// The chip, "AMD EPYC 9R14" or "NVIDIA H200", and the library whose implementations are chosen from
+// on it, "oneDNN 2.6.3" or "cuDNN 9.19.0": what plans were measured with.
+std::string device_name(const Device& device);
+std::string library_version(const Device& device);
 
 class PlanCache;  // kernels/plans.h: which implementation is the fastest for a shape, measured once
 class OneDnn;     // kernels/onednn.h: engine, stream, primitives

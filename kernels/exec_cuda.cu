@@ -44,6 +44,12 @@ int cuda_device_count() {
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
 }
 
+std::string cuda_device_name(int index) {
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, index), "cudaGetDeviceProperties");
+  return properties.name;
+}
+
 void synchronize(Exec& exec) {
   if (exec.device().kind == DeviceKind::kCuda)
     check(cudaStreamSynchronize(exec.cuda().stream()), "cudaStreamSynchronize");

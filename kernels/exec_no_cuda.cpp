@@ -16,6 +16,8 @@ void CudaContextDeleter::operator()(CudaContext* context) const { delete context
 CudaContextHandle make_cuda_context(int) { refuse(); }
 
 int cuda_device_count() { return 0; }
+std::string cuda_device_name(int) { refuse(); }
+std::string cuda_library_version() { refuse(); }
 
 void synchronize(Exec&) {}
 

@@ -15,6 +15,11 @@ GpuLibraries::~GpuLibraries() {
   cublasLtDestroy(cublas_);
 }
 
+std::string cuda_library_version() {
+  const size_t version = cudnnGetVersion();  // 91900: 9.19.0
+  return fmt::format("cuDNN {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+}
+
 GpuLibraries& libraries(Exec& exec) {
   CudaContext& context = exec.cuda();
   if (!context.libraries()) context.libraries() = std::make_shared<GpuLibraries>(context.stream());

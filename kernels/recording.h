@@ -21,6 +21,9 @@ using RecordingHandle = std::unique_ptr<Recording, RecordingDeleter>;
 // then `why` says so. REQUIRES: a CUDA device.
 RecordingHandle record(Exec& exec, const std::function<void()>& work, std::string& why);
 
+// How many kernels a replay launches.
+int64_t kernel_count(const Recording& recording);
+
 // Queues the recorded work once more.
 void replay(Exec& exec, Recording& recording);
 

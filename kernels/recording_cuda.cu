@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <vector>
+
 #include "kernels/exec_cuda.h"
 #include "kernels/recording.h"
 
@@ -5,7 +8,7 @@ namespace ringfort {
 
 class Recording {
  public:
-  explicit Recording(cudaGraph_t graph) {
+  explicit Recording(cudaGraph_t graph) : kernels_(count_kernels(graph)) {
     const cudaError_t status = cudaGraphInstantiate(&executable_, graph, 0);
     cudaGraphDestroy(graph);
     check(status, "cudaGraphInstantiate");
@@ -15,9 +18,23 @@ class Recording {
   Recording& operator=(const Recording&) = delete;
 
   cudaGraphExec_t executable() const { return executable_; }
+  int64_t kernels() const { return kernels_; }
 
  private:
+  static int64_t count_kernels(cudaGraph_t graph) {
+    size_t count = 0;
+    check(cudaGraphGetNodes(graph, nullptr, &count), "cudaGraphGetNodes");
+    std::vector<cudaGraphNode_t> nodes(count);
+    check(cudaGraphGetNodes(graph, nodes.data(), &count), "cudaGraphGetNodes");
+    return std::count_if(nodes.begin(), nodes.end(), [](cudaGraphNode_t node) {
+      cudaGraphNodeType type{};
+      check(cudaGraphNodeGetType(node, &type), "cudaGraphNodeGetType");
+      return type == cudaGraphNodeTypeKernel;
+    });
+  }
+
   cudaGraphExec_t executable_ = nullptr;
+  int64_t kernels_;
 };
 
 void RecordingDeleter::operator()(Recording* recording) const { delete recording; }
@@ -39,6 +56,8 @@ RecordingHandle record(Exec& exec, const std::function<void()>& work, std::strin
     return nullptr;
   }
 }
+
+int64_t kernel_count(const Recording& recording) { return recording.kernels(); }
 
 void replay(Exec& exec, Recording& recording) {
   check(cudaGraphLaunch(recording.executable(), exec.cuda().stream()), "cudaGraphLaunch");

@@ -11,6 +11,8 @@ RecordingHandle record(Exec&, const std::function<void()>&, std::string&) {
   fail("record: this build has no CUDA backend");
 }
 
+int64_t kernel_count(const Recording&) { return 0; }
+
 void replay(Exec&, Recording&) { fail("replay: this build has no CUDA backend"); }
 
 }  // namespace ringfort

@@ -15,7 +15,7 @@ namespace {
 void print_plans(Exec& exec) {
   const std::vector<PlanEntry> plans = exec.plans().entries();
   fmt::print("{} plans in {} (the fastest of each shape, measured once):\n", plans.size(),
-             plan_file().string());
+             plan_file(exec.device()).string());
   for (const PlanEntry& plan : plans) {
     fmt::print("  {}\n", plan.key);
     for (const PlanCandidate& candidate : plan.candidates)
@@ -32,7 +32,9 @@ int run_info(const InfoCommand& command) {
   fmt::print("Ringfort {}\n", version());
   fmt::print("CPU: {}, {} threads, bfloat16 {}\n", cpu_name(), exec->threads(),
              cpu_has_bfloat16() ? "in hardware" : "emulated");
-  fmt::print("Convolutions and matrix products: {}\n", onednn_version());
+  if (exec->device().kind == DeviceKind::kCuda)
+    fmt::print("GPU: {}\n", device_name(exec->device()));
+  fmt::print("Convolutions and matrix products: {}\n", library_version(exec->device()));
   fmt::print("Data sets:");
   for (const std::string_view name : dataset_names()) fmt::print(" {}", name);
   fmt::print("\n");

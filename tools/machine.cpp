@@ -28,7 +28,7 @@ Device parse_device(const std::string& name) {
 
 }  // namespace
 
-std::filesystem::path plan_file() {
+std::filesystem::path plan_file(const Device& device) {
   std::filesystem::path cache;
   if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg != nullptr && *xdg != '\0')
     cache = xdg;
@@ -38,7 +38,7 @@ std::filesystem::path plan_file() {
     return {};
   std::error_code ignored;  // an unwritable cache costs time, not the run
   std::filesystem::create_directories(cache / "ringfort", ignored);
-  return cache / "ringfort" / "plans.json";
+  return cache / "ringfort" / (device.kind == DeviceKind::kCpu ? "plans.json" : "plans-cuda.json");
 }
 
 std::unique_ptr<Exec> open_exec(const std::string& device, int threads) {
@@ -48,7 +48,8 @@ std::unique_ptr<Exec> open_exec(const std::string& device, int threads) {
           "--threads: {} are far more than this machine's {} cores; give at most {}, or 0 for all "
           "cores",
           threads, omp_get_num_procs(), most);
-  return std::make_unique<Exec>(parse_device(device), threads, plan_file().string());
+  const Device parsed = parse_device(device);
+  return std::make_unique<Exec>(parsed, threads, plan_file(parsed).string());
 }
 
 }  // namespace ringfort

@@ -8,6 +8,9 @@
 #include "kernels/slots.h"
 
 namespace ringfort {
+
+std::string cuda_library_version() { return "the reference"; }
+
 namespace {
 
 // A view's elements in float64; store() writes them back.

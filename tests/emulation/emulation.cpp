@@ -271,16 +271,20 @@ void run_grid(dim3 grid, dim3 block, const std::function<void()>& thread) {
 
 namespace emulation = ringfort::emulation;
 
+struct EmulatedNode {
+  bool kernel;
+  std::function<void()> work;
+};
 struct EmulatedGraph {
-  std::vector<std::function<void()>> work;
+  std::vector<EmulatedNode> nodes;
 };
 struct EmulatedStream {
   std::unique_ptr<EmulatedGraph> captured;  // while a capture goes on
 };
 
-void emulation::submit(EmulatedStream* stream, std::function<void()> work) {
+void emulation::submit(EmulatedStream* stream, std::function<void()> work, bool kernel) {
   if (stream != nullptr && stream->captured) {
-    stream->captured->work.push_back(std::move(work));
+    stream->captured->nodes.push_back({kernel, std::move(work)});
     return;
   }
   const Open open;
@@ -299,6 +303,10 @@ const char* cudaGetErrorName(cudaError_t error) {
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::strcpy(properties->name, "an emulated GPU");
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = 1;
   return cudaSuccess;
@@ -337,11 +345,13 @@ cudaError_t cudaFree(void* memory) {
 }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
                             cudaStream_t stream) {
-  emulation::submit(stream, [=] { std::memcpy(to, from, bytes); });
+  emulation::submit(
+      stream, [=] { std::memcpy(to, from, bytes); }, false);
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  emulation::submit(stream, [=] { std::memset(to, value, bytes); });
+  emulation::submit(
+      stream, [=] { std::memset(to, value, bytes); }, false);
   return cudaSuccess;
 }
 
@@ -355,13 +365,24 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->captured.release();
   return cudaSuccess;
 }
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  if (nodes != nullptr)
+    for (size_t i = 0; i < *count; ++i) nodes[i] = &graph->nodes.at(i);
+  *count = graph->nodes.size();
+  return cudaSuccess;
+}
+cudaError_t cudaGraphNodeGetType(cudaGraphNode_t node, cudaGraphNodeType* type) {
+  *type = node->kernel ? cudaGraphNodeTypeKernel : cudaGraphNodeTypeMemcpy;
+  return cudaSuccess;
+}
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
                                  unsigned long long) {
   *executable = new EmulatedGraph(*graph);
   return cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  for (const auto& work : executable->work) emulation::submit(stream, work);
+  for (const EmulatedNode& node : executable->nodes)
+    emulation::submit(stream, node.work, node.kernel);
   return cudaSuccess;
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {

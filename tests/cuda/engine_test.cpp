@@ -1,6 +1,7 @@
-// The whole engine on the emulated CUDA device, beside the CPU: attacks, training and evaluation
-// give the same, the K-step attack is recorded once and replayed, and host code never touches
-// device memory (the address sanitizer would say so).
+// The whole engine on a CUDA device, the emulated or the real one, beside the CPU: attacks,
+// training and evaluation give the same, the K-step attack is recorded once and replayed, a rerun
+// gives the same bytes. On the emulated device host code that touches device memory is seen by the
+// address sanitizer.
 #include <catch2/catch.hpp>
 
 #include "adversarial/evaluate.h"
@@ -24,6 +25,11 @@ using test::tiny_spec;
 
 constexpr Device kDevices[] = {{DeviceKind::kCpu, 0}, {DeviceKind::kCuda, 0}};
 
+// Winograd would round differently from the device's products.
+void choose_direct(Exec& exec) {
+  if (exec.device().kind == DeviceKind::kCpu) exec.plans().force("direct");
+}
+
 // A model with its data on one device, from the same seed on each.
 struct Side {
   Exec exec;
@@ -32,7 +38,7 @@ struct Side {
   Dataset data = quarters(24, 3);
 
   Side(Device device, const std::string& name, int width) : exec(device, 1), pool(device) {
-    exec.plans().force("direct");
+    choose_direct(exec);
     model = make_model(tiny_spec(name, width, 8, 3), {.device = device});
     initialize(exec, model->params(), 5);
   }
@@ -69,7 +75,8 @@ double share_moved(const std::vector<float>& a, const std::vector<float>& b) {
 
 }  // namespace
 
-TEST_CASE("device: the training attack is recorded once and replays what plain launches give") {
+TEST_CASE("device: the training attack is recorded once and replays what plain launches give",
+          "[engine]") {
   for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain}) {
     Side cuda(kDevices[1], "preact_resnet18", 8);
     TrainingAttack attack(cuda.exec, cuda.pool, *cuda.model, three_steps(bn));
@@ -83,6 +90,8 @@ TEST_CASE("device: the training attack is recorded once and replays what plain l
       const auto x_adv = to_vector<float>(cuda.exec, attack.run(cuda.input(epoch)));
       CHECK(x_adv == plain(epoch));
     }
+    // At least one kernel per convolution and direction: 20 each in forward and input gradient.
+    CHECK(attack.kernels(cuda.input(0).x_nat.shape().n) >= 3 * 40);
     CHECK(plain(1) != plain(2));  // the recording reads the epoch when it runs
     CHECK(attack.weight_gradients() == 0);
     CHECK(cuda.master() == before);
@@ -97,7 +106,7 @@ TEST_CASE("device: the training attack is recorded once and replays what plain l
   }
 }
 
-TEST_CASE("device: an attack finds what it finds on the CPU") {
+TEST_CASE("device: an attack finds what it finds on the CPU", "[engine]") {
   for (const char* name : {"cnn_small", "preact_resnet18"}) {
     std::vector<std::vector<float>> found;
     for (const Device device : kDevices) {
@@ -110,7 +119,7 @@ TEST_CASE("device: an attack finds what it finds on the CPU") {
   }
 }
 
-TEST_CASE("device: a training step moves the weights as on the CPU") {
+TEST_CASE("device: a training step moves the weights as on the CPU", "[engine]") {
   for (const char* name : {"cnn_small", "preact_resnet18"}) {
     std::vector<std::vector<float>> weights;
     std::vector<double> losses;
@@ -127,7 +136,7 @@ TEST_CASE("device: a training step moves the weights as on the CPU") {
   }
 }
 
-TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU") {
+TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU", "[engine]") {
   const Dataset data = quarters(80);
   Recipe recipe = small_recipe();
   recipe.hold_out = 16;
@@ -138,7 +147,7 @@ TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU
   std::vector<Evaluation> evaluations;
   for (const Device device : kDevices) {
     Exec exec(device, 1);
-    exec.plans().force("direct");
+    choose_direct(exec);
     TempFolder folder;
     TrainingObserver silent;
     Trainer trainer(exec, recipe, data);
@@ -160,7 +169,25 @@ TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU
   CHECK(std::abs(evaluations[0].robust_accuracy - evaluations[1].robust_accuracy) < 0.09);
 }
 
-TEST_CASE("device: a graph whose work waits for the host runs without a recording, and says so") {
+TEST_CASE("device: training again with the same seed gives the same bytes", "[engine]") {
+  const Dataset data = quarters(80);
+  Recipe recipe = small_recipe();
+  recipe.hold_out = 16;
+  recipe.probe_every = 0;
+  recipe.val_attack_steps = 2;
+  std::vector<test::Bytes> saved;
+  for (int run = 0; run < 2; ++run) {
+    Exec exec(kDevices[1], 1);
+    TempFolder folder;
+    TrainingObserver silent;
+    Trainer(exec, recipe, data).run(folder.path(), silent);
+    saved.push_back(test::slurp(folder / "last.safetensors"));
+  }
+  CHECK(saved[0] == saved[1]);
+}
+
+TEST_CASE("device: a graph whose work waits for the host runs without a recording, and says so",
+          "[engine]") {
   Exec exec(kDevices[1], 1);
   int calls = 0;
   Graph graph(exec, "impatient", [&] {
