@@ -115,7 +115,8 @@ def fastest(options):
         except Exception as error:  # one form that PyTorch refuses must not hide the others
             print(f"pgd_step.py: {name}: {type(error).__name__}: {error}", file=sys.stderr)
             continue
-        print(f"pgd_step.py: {name}: {options.batch / seconds:.0f} images/s", file=sys.stderr)
+        if options.device != "cpu":
+            print(f"pgd_step.py: {name}: {options.batch / seconds:.0f} images/s", file=sys.stderr)
         if seconds < best_seconds:
             best_name, best, best_seconds = name, step, seconds
     return best_name, best
