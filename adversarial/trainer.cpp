@@ -1,12 +1,15 @@
 #include "adversarial/trainer.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "adversarial/input.h"
 #include "engine/transfer.h"
 #include "engine/version.h"
+#include "kernels/loss.h"
 #include "kernels/plans.h"
 #include "models/checkpoint.h"
 
@@ -43,6 +46,13 @@ Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_
 
 // --- one step ---
 
+StepTotals& StepTotals::operator+=(const StepTotals& other) {
+  loss += other.loss;
+  correct += other.correct;
+  images += other.images;
+  return *this;
+}
+
 TrainingStep::TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method,
                            SgdOptions sgd, Dtype dtype)
     : exec_(exec),
@@ -51,11 +61,13 @@ TrainingStep::TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingM
       model_(model),
       outer_(method.outer),
       dtype_(dtype),
-      optimizer_(model.params(), sgd) {
+      optimizer_(model.params(), sgd),
+      totals_(pool, matrix_shape(2, 1), Dtype::kFloat64) {
   if (method.inner) attack_.emplace(exec, attack_pool_, model, *method.inner);
+  clear(exec, totals_);
 }
 
-StepOutcome TrainingStep::run(const AttackInput& batch, double lr) {
+void TrainingStep::run(const AttackInput& batch, double lr) {
   const Tensor x = attack_ ? attack_->run(batch) : batch.x_nat;
   Loss loss;
   {
@@ -65,36 +77,19 @@ StepOutcome TrainingStep::run(const AttackInput& batch, double lr) {
     p.backward(logits, std::move(loss.dlogits));
   }
   optimizer_.step(exec_, lr);
-  // Only now does the host wait for the device: all of the step is queued.
-  const auto losses = to_vector<float>(exec_, loss.loss);
-  const auto predictions = to_vector<int32_t>(exec_, loss.prediction);
-  const auto labels = to_vector<int32_t>(exec_, batch.labels);
-  StepOutcome outcome;
-  for (size_t i = 0; i < losses.size(); ++i) {
-    outcome.loss += static_cast<double>(losses[i]) / static_cast<double>(losses.size());
-    outcome.correct += predictions[i] == labels[i];
-  }
-  return outcome;
+  add_batch_totals(exec_, totals_.samples(0, 1), totals_.samples(1, 1), loss.loss, loss.prediction,
+                   batch.labels);
+  images_ += x.shape().n;
+}
+
+StepTotals TrainingStep::take_totals() {
+  std::array<double, 2> sums{};
+  to_host(exec_, sums.data(), totals_);
+  clear(exec_, totals_);
+  return {sums[0], static_cast<int64_t>(sums[1]), std::exchange(images_, 0)};
 }
 
 // --- the loop ---
-
-struct Trainer::Span {
-  double loss = 0, since = now();
-  int64_t correct = 0, images = 0, steps = 0;
-
-  void add(const StepOutcome& outcome, int64_t batch) {
-    loss += outcome.loss;
-    correct += outcome.correct;
-    images += batch;
-    ++steps;
-  }
-  double mean_loss() const { return steps > 0 ? loss / static_cast<double>(steps) : 0; }
-  double accuracy() const {
-    return images > 0 ? static_cast<double>(correct) / static_cast<double>(images) : 0;
-  }
-  double rate() const { return static_cast<double>(images) / std::max(now() - since, 1e-9); }
-};
 
 Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
     : exec_(exec),
@@ -158,7 +153,7 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
       model_->spec().name, model_->spec().width, model_->params().parameter_count(), data_.name,
       recipe_.method, method_.inner ? describe(*method_.inner) : "no attack", total_steps_,
       recipe_.batch_size, exec_.threads()));
-  since_record_ = std::make_unique<Span>();
+  record_started_ = now();
   for (int epoch = 0; epoch < recipe_.epochs && result_.steps < total_steps_; ++epoch)
     if (!run_epoch(epoch)) break;
   result_.best = best_;
@@ -167,9 +162,21 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
   return result_;
 }
 
+// The totals since the last call, which also count for the epoch.
+StepTotals Trainer::take_totals() {
+  const StepTotals totals = step_->take_totals();
+  require(
+      std::isfinite(totals.loss),
+      "train: the loss is no longer finite by step {}; a smaller --lr or --warmup-epochs 1 helps",
+      result_.steps);
+  epoch_totals_ += totals;
+  return totals;
+}
+
 // False where training is over: collapsed.
 bool Trainer::run_epoch(int epoch) {
-  since_epoch_ = std::make_unique<Span>();
+  epoch_totals_ = {};
+  epoch_started_ = now();
   loader_->start_epoch(static_cast<uint32_t>(epoch));
   Batch batch;
   double lr = 0;
@@ -177,34 +184,29 @@ bool Trainer::run_epoch(int epoch) {
   while (healthy && result_.steps < total_steps_ && loader_->next(batch)) {
     lr = learning_rate(schedule_, result_.steps);
     const auto key = static_cast<uint32_t>(epoch);
-    const AttackInput input =
-        make_input(exec_, pool_, data_, batch, training_augment(recipe_, key), key);
-    const StepOutcome outcome = step_->run(input, lr);
+    step_->run(make_input(exec_, pool_, data_, batch, training_augment(recipe_, key), key), lr);
     ++result_.steps;
-    require(std::isfinite(outcome.loss),
-            "train: the loss is not finite at step {} (epoch {}); a smaller --lr or "
-            "--warmup-epochs 1 helps",
-            result_.steps, epoch + 1);
-    since_record_->add(outcome, batch.size());
-    since_epoch_->add(outcome, batch.size());
     const bool probe =
         recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
     if (!probe && result_.steps % recipe_.log_every != 0 && result_.steps != total_steps_) continue;
+    // Only here does the host wait for the device.
+    const StepTotals totals = take_totals();
     StepRecord record;
     record.step = result_.steps;
     record.total_steps = total_steps_;
     record.epoch =
         static_cast<double>(result_.steps) / static_cast<double>(loader_->batches_per_epoch());
-    record.loss = since_record_->mean_loss();
-    record.accuracy = since_record_->accuracy();
+    record.loss = totals.mean_loss();
+    record.accuracy = totals.accuracy();
     record.lr = lr;
-    record.images_per_second = since_record_->rate();
+    record.images_per_second =
+        static_cast<double>(totals.images) / std::max(now() - record_started_, 1e-9);
     if (probe) healthy = healthy_after_probe(record);
     record.seconds = now() - started_;
     record.eta_seconds = record.seconds / static_cast<double>(result_.steps) *
                          static_cast<double>(total_steps_ - result_.steps);
     observer_->on_step(record);
-    *since_record_ = Span{};
+    record_started_ = now();
   }
   if (!healthy) result_.collapsed = true;
   finish_epoch(epoch, lr);
@@ -241,13 +243,15 @@ void Trainer::go_back() {
 }
 
 void Trainer::finish_epoch(int epoch, double lr) {
+  take_totals();  // of the steps since the last record
   EpochRecord record;
   record.epoch = epoch + 1;
   record.step = result_.steps;
-  record.train_loss = since_epoch_->mean_loss();
-  record.train_accuracy = since_epoch_->accuracy();
+  record.train_loss = epoch_totals_.mean_loss();
+  record.train_accuracy = epoch_totals_.accuracy();
   record.lr = lr;
-  record.images_per_second = since_epoch_->rate();
+  record.images_per_second =
+      static_cast<double>(epoch_totals_.images) / std::max(now() - epoch_started_, 1e-9);
   if (validation_.x_nat) {
     const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
     const auto labels = to_vector<int32_t>(exec_, validation_.labels);
@@ -268,7 +272,7 @@ void Trainer::finish_epoch(int epoch, double lr) {
         fmt::format("the training loss of epoch {}, {:.3f}, is no better than guessing ({:.3f}); "
                     "if that stays so, a smaller --lr helps",
                     record.epoch, record.train_loss, guessing));
-  *since_record_ = Span{};
+  record_started_ = now();
 }
 
 void Trainer::save(const char* name, const EpochRecord& record) {

@@ -17,19 +17,30 @@
 
 namespace ringfort {
 
-// What one step of training does to a batch; the benches time it alone.
-struct StepOutcome {
-  double loss = 0;      // mean over the batch
-  int64_t correct = 0;  // under the training attack, by the training pass
+// Over some steps of training.
+struct StepTotals {
+  double loss = 0;                  // sum over the images
+  int64_t correct = 0, images = 0;  // under the training attack, by the training pass
+
+  double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
+  double accuracy() const {
+    return images > 0 ? static_cast<double>(correct) / static_cast<double>(images) : 0;
+  }
+  StepTotals& operator+=(const StepTotals& other);
 };
+
+// What one step of training does to a batch; the benches time it alone.
 
 class TrainingStep {
  public:
   TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method, SgdOptions sgd,
                Dtype dtype);
 
-  // x_nat (N, H, W, C) float32 in [0, 1].
-  StepOutcome run(const AttackInput& batch, double lr);
+  // x_nat (N, H, W, C) float32 in [0, 1]. Queues the step and does not wait for the device.
+  void run(const AttackInput& batch, double lr);
+
+  // Of the steps since the last call; waits until they are done.
+  StepTotals take_totals();
 
   Sgd& optimizer() { return optimizer_; }
   int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }
@@ -44,6 +55,8 @@ class TrainingStep {
   Dtype dtype_;
   std::optional<TrainingAttack> attack_;
   Sgd optimizer_;
+  Tensor totals_;       // sums of losses and of right answers, float64, kept on the device
+  int64_t images_ = 0;  // that they are of
 };
 
 struct TrainingResult {
@@ -66,11 +79,10 @@ class Trainer {
   Model& model() { return *model_; }
 
  private:
-  struct Span;  // running sums between two records
-
   AttackInput held_out(int64_t count);
   double robust_accuracy(const AttackInput& images, int steps);
   bool run_epoch(int epoch);
+  StepTotals take_totals();
   bool healthy_after_probe(StepRecord& record);
   void go_back();  // to the last healthy probe
   void finish_epoch(int epoch, double lr);
@@ -93,7 +105,8 @@ class Trainer {
   double healthy_accuracy_ = 0;      // of that probe
   BestEpoch best_;
   AttackInput probe_, validation_;
-  std::unique_ptr<Span> since_record_, since_epoch_;
+  StepTotals epoch_totals_;
+  double epoch_started_ = 0, record_started_ = 0;  // seconds on the steady clock
   TrainingResult result_;
   int64_t total_steps_ = 0;
   double started_ = 0;  // seconds on the steady clock

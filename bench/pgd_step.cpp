@@ -75,11 +75,8 @@ void report_host(Context& context, const TrainingStep& step, const StepBench& be
                       "",
                       {{.reference_name = "kernels", .reference = 50, .goal = 1, .at_most = true}},
                       kernels > 0 ? "" : "the attack was not recorded"});
-  context.report.add({"host time of a step, waiting included",
-                      1e3 * host_seconds(context.exec, run),
-                      "ms",
-                      {},
-                      ""});
+  context.report.add(
+      {"host time to queue a step", 1e3 * host_seconds(context.exec, run), "ms", {}, ""});
 }
 
 void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {

@@ -47,7 +47,7 @@ Tensor random_tensor(Exec& exec, Pool& pool, const Shape& shape, Dtype dtype,
 Tensor cyclic_labels(Exec& exec, Pool& pool, int64_t count, int64_t classes);
 Tensor sample_numbers(Exec& exec, Pool& pool, int64_t count);
 
-// Waits for the device first: seconds per call that the host spends queueing, before it waits.
+// Seconds that the host needs to queue one call on an idle device.
 double host_seconds(Exec& exec, const std::function<void()>& fn);
 
 }  // namespace ringfort::bench

@@ -1,5 +1,6 @@
 #include "kernels/loss.h"
 
+#include "kernels/reduce.h"
 #include "kernels/rows.h"
 
 namespace ringfort {
@@ -30,6 +31,14 @@ void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View lo
     run(float{});
   else
     fail("cross_entropy: logits must be float32 or float64, got {}", to_string(logits.dtype));
+}
+
+void add_batch_totals(Exec& exec, View loss_sum, View hits, View loss, View prediction,
+                      View labels) {
+  const Shape column{loss.count(), 1, 1, 1};  // one channel, to be summed over the samples
+  channel_reduce(exec, LossAndHit{}, {loss_sum, hits},
+                 {reshaped(loss, column), reshaped(prediction, column), reshaped(labels, column)},
+                 1.0f);
 }
 
 }  // namespace ringfort

@@ -55,4 +55,17 @@ struct CrossEntropyRow {
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
                    double weight);
 
+// A sample's share of a batch's totals: its loss, and 1 where the prediction is the label.
+struct LossAndHit {
+  template <class S>
+  HD Results<S, 2> operator()(S loss, S prediction, S label) const {
+    return {{loss, prediction == label ? S(1) : S(0)}};
+  }
+};
+
+// loss_sum and hits, one float64 each, grow by the batch's: of many steps the host reads one sum,
+// and no step waits for it. loss (N) float32 or float64, prediction and labels (N) int32.
+void add_batch_totals(Exec& exec, View loss_sum, View hits, View loss, View prediction,
+                      View labels);
+
 }  // namespace ringfort

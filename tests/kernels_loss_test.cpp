@@ -84,6 +84,37 @@ TEST_CASE("cross_entropy: losses, gradients and predictions of a batch") {
     }
 }
 
+TEST_CASE("batch totals: losses and hits of all batches so far, the same for any threads") {
+  for (const int64_t rows : {1, 33, 1000}) {
+    const auto losses = random_vector(rows, 5, 0, 4);
+    const auto predicted = testing::random_integers(rows, 6, 0, 3),
+               labels = testing::random_integers(rows, 7, 0, 3);
+    const Buffer loss(Dtype::kFloat32, vector_shape(rows), losses);
+    const Buffer prediction(Dtype::kInt32, vector_shape(rows), predicted);
+    const Buffer label(Dtype::kInt32, vector_shape(rows), labels);
+    double sum = 1000, hits = 7;  // what earlier batches gave
+    for (int batch = 0; batch < 2; ++batch)
+      for (size_t i = 0; i < labels.size(); ++i) {
+        sum += static_cast<double>(static_cast<float>(losses[i]));
+        hits += predicted[i] == labels[i];
+      }
+    std::vector<double> first;
+    for (const int threads : testing::thread_counts()) {
+      Exec exec(kTestDevice, threads);
+      const Buffer totals(Dtype::kFloat64, vector_shape(2), {1000, 7});
+      View loss_sum = totals, hit_count = totals;
+      loss_sum.shape = hit_count.shape = vector_shape(1);
+      hit_count.data = loss_sum.as<double>() + 1;
+      for (int batch = 0; batch < 2; ++batch)
+        add_batch_totals(exec, loss_sum, hit_count, loss, prediction, label);
+      CHECK(totals.values()[0] == Approx(sum).epsilon(1e-6));
+      CHECK(totals.values()[1] == hits);
+      if (first.empty()) first = totals.values();
+      CHECK(totals.values() == first);
+    }
+  }
+}
+
 TEST_CASE("cross_entropy: large logits neither overflow nor drown the loss") {
   // log 2 must not be rounded away beside 20000
   const Buffer z(Dtype::kFloat32, matrix_shape(3, 2),
