@@ -31,6 +31,15 @@ Tensor Pass::writable(Tensor tensor) {
   return own;
 }
 
+Var Pass::gated(const Var& x, Tensor y, Gate gate) {
+  if (!x.gate) return {std::move(y), x.node, std::move(gate)};
+  // Two gates do not make one: a node that only hands on stands between them.
+  Var between = tape.record(
+      std::move(y), [this, to_x = GradientTarget(x)](Tensor dy) { give(to_x, std::move(dy)); });
+  between.gate = std::move(gate);
+  return between;
+}
+
 float Pass::beta_for(ParamId id) const {
   return options.accumulate || uses_.at(static_cast<size_t>(id)).written ? 1.0f : 0.0f;
 }

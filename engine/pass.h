@@ -72,11 +72,28 @@ class Pass {
   Tensor empty_like(const Tensor& other) {
     return empty(other.shape(), other.dtype(), other.layout());
   }
-  // The tensor itself where nobody shares it, else a copy: for VJPs that work in place on dy.
+  // The tensor itself where nobody shares it, else a copy.
   Tensor writable(Tensor tensor);
 
+  // The value y = relu?(scale x + shift) of a Var, of x's shape and dtype, without a node of its
+  // own. REQUIRES: x needs a gradient.
+  Var gated(const Var& x, Tensor y, Gate gate);
+
+  // For VJPs whose kernel can write through the gate.
   Destination destination(const GradientTarget& target) {
     return tape.destination(exec, pool, target);
+  }
+  // For all others: calls write(dx, beta) once.
+  template <class Write>
+  void write_input_gradient(const GradientTarget& target, Write&& write) {
+    if (!target.gate) {
+      const Destination to = destination(target);
+      write(to.dx, to.beta);
+      return;
+    }
+    Tensor dx = empty(target.shape, target.dtype, target.layout);
+    write(dx, 0.0f);
+    give(target, std::move(dx));
   }
   void give(const GradientTarget& target, Tensor dx) {
     tape.give(exec, pool, target, std::move(dx));

@@ -1,7 +1,5 @@
 #include "engine/tape.h"
 
-#include "kernels/activation.h"
-
 namespace ringfort {
 
 Var Tape::leaf(Tensor value) { return record(std::move(value), nullptr); }
@@ -27,12 +25,20 @@ Destination Tape::destination(Exec& exec, Pool& pool, const GradientTarget& targ
 
 void Tape::give(Exec& exec, Pool& pool, const GradientTarget& target, Tensor dx) {
   Tensor& gradient = nodes_.at(static_cast<size_t>(target.node)).gradient;
-  if (!gradient) {
+  if (!gradient && !target.gate) {
     gradient = std::move(dx);
     return;
   }
+  if (!gradient && dx.is_sole_owner()) {
+    gradient = std::move(dx);
+    gate_backward(exec, gradient, gradient, target.gate.view(), 0);
+    return;
+  }
   const Destination to = destination(exec, pool, target);
-  add(exec, to.dx, to.dx, dx);
+  if (target.gate)
+    gate_backward(exec, to.dx, dx, target.gate.view(), to.beta);
+  else
+    add(exec, to.dx, to.dx, dx);
 }
 
 void Tape::backward() {

@@ -7,13 +7,26 @@
 #include <vector>
 
 #include "engine/tensor.h"
+#include "kernels/activation.h"
 
 namespace ringfort {
+
+// What a gradient is multiplied by on its way from a value to its node. relu?(scale x + shift)
+// under constants has no node: its value carries x's node and this gate, and whoever forms the
+// gradient of the value writes it through the gate, in the same kernel where that kernel can.
+struct Gate {
+  Tensor mask;  // kBit, like the value; none: no activation
+  View scale;   // C values, which outlive the pass; without data: 1
+
+  explicit operator bool() const { return static_cast<bool>(view()); }
+  GradientGate view() const { return {mask ? mask.view() : View{}, scale}; }
+};
 
 // A value in a pass. node < 0: a constant, nothing flows back to it.
 struct Var {
   Tensor value;
   int node = -1;
+  Gate gate = {};
 
   bool needs_gradient() const { return node >= 0; }
 };
@@ -24,17 +37,19 @@ struct GradientTarget {
   Shape shape;
   Dtype dtype = Dtype::kFloat32;
   Layout layout = Layout::kChannelsLast;
+  Gate gate;
 
   GradientTarget() = default;
   GradientTarget(const Var& var)  // NOLINT: every op makes its targets from its inputs
       : node(var.node),
         shape(var.value.shape()),
         dtype(var.value.dtype()),
-        layout(var.value.layout()) {}
+        layout(var.value.layout()),
+        gate(var.gate) {}
   bool wanted() const { return node >= 0; }
 };
 
-// Where a VJP writes: dx <- product + beta dx.
+// Where a VJP writes: dx <- gate(product) + beta dx.
 struct Destination {
   Tensor dx;
   float beta = 0;
@@ -52,7 +67,8 @@ class Tape {
   // The place for a target's gradient: new memory with beta 0 on first use, the sum so far with
   // beta 1 later.
   Destination destination(Exec& exec, Pool& pool, const GradientTarget& target);
-  // Hands over a finished gradient: kept as it is on first use, added later.
+  // Hands over a finished gradient, which then goes through the gate: kept as it is on first use,
+  // added later.
   void give(Exec& exec, Pool& pool, const GradientTarget& target, Tensor dx);
 
   // Runs the VJPs from the last node to the first. Nodes that no gradient has reached are skipped.

@@ -5,6 +5,17 @@
 #include "kernels/rows.h"
 
 namespace ringfort {
+namespace {
+
+// relu(scale x + shift) without keeping a mask
+struct ScaleShiftReluOnly {
+  template <class S>
+  HD S operator()(S x, S scale, S shift) const {
+    return ScaleShiftRelu{}(x, scale, shift).value[0];
+  }
+};
+
+}  // namespace
 
 void scale_shift(Exec& exec, View y, View x, View scale, View shift) {
   map_channels(exec, ScaleShift{}, {y}, {x}, {scale, shift});
@@ -21,11 +32,24 @@ void scale_shift_relu(Exec& exec, View y, View mask, View x, View scale, View sh
   map_channels(exec, ScaleShiftRelu{}, {y, mask}, {x}, {scale, shift});
 }
 
+void scale_shift_relu(Exec& exec, View y, View x, View scale, View shift) {
+  map_channels(exec, ScaleShiftReluOnly{}, {y}, {x}, {scale, shift});
+}
+
 void scale_relu_backward(Exec& exec, View dx, View dy, View mask, View scale, float beta) {
   if (beta == 0)
     map_channels(exec, MaskScaleBackward{}, {dx}, {dy, mask}, {scale});
   else
     map_channels(exec, MaskScaleBackward{}, {dx}, {dy, mask, dx}, {scale});
+}
+
+void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float beta) {
+  if (gate.mask.data == nullptr)
+    scale_backward(exec, dx, dy, gate.scale, beta);
+  else if (gate.scale.data == nullptr)
+    relu_backward(exec, dx, dy, gate.mask, beta);
+  else
+    scale_relu_backward(exec, dx, dy, gate.mask, gate.scale, beta);
 }
 
 void relu(Exec& exec, View y, View mask, View x) { map(exec, Relu{}, {y, mask}, {x}); }

@@ -105,7 +105,18 @@ void scale_backward(Exec& exec, View dx, View dy, View scale, float beta);
 
 // y = relu(scale x + shift); mask (kBit) keeps where it is positive, all that the backward needs.
 void scale_shift_relu(Exec& exec, View y, View mask, View x, View scale, View shift);
+void scale_shift_relu(Exec& exec, View y, View x, View scale, View shift);  // nothing kept
 void scale_relu_backward(Exec& exec, View dx, View dy, View mask, View scale, float beta);
+
+// The gradient's way back through y = relu?(scale x + shift) under constants: the parts that are
+// there.
+struct GradientGate {
+  View mask;   // kBit, 0 where the gradient ends; without data: nowhere
+  View scale;  // C values; without data: 1
+  explicit operator bool() const { return mask.data != nullptr || scale.data != nullptr; }
+};
+// dx = scale mask dy + beta dx; dy may be dx.
+void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float beta);
 
 // y = relu(x), mask as above.
 void relu(Exec& exec, View y, View mask, View x);

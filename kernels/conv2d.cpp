@@ -1,6 +1,7 @@
 #include "kernels/conv2d.h"
 
 #include "kernels/conv2d_cuda.h"
+#include "kernels/conv2d_epilogue.h"
 #include "kernels/conv2d_onednn.h"
 #include "kernels/conv2d_reference.h"
 #include "kernels/conv2d_stem.h"
@@ -41,13 +42,40 @@ void check_dtypes(const char* function, const View& in, const View& w, const Vie
           to_string(out.dtype));
 }
 
-void check_bias(const View* bias, const View& x, const View& w) {
-  if (!bias) return;
-  const Dtype expected = x.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
-  require(bias->count() == w.shape.n, "conv2d_forward: {} biases for {} output channels",
-          bias->count(), w.shape.n);
-  require(bias->dtype == expected, "conv2d_forward: the bias is {}, it must be {}",
-          to_string(bias->dtype), to_string(expected));
+// One value per channel, float32, or float64 beside float64 views.
+void check_channels(const char* function, const char* name, const View& values, int64_t channels,
+                    Dtype beside) {
+  const Dtype expected = beside == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
+  require(values.count() == channels, "{}: the {} has {} values for {} channels", function, name,
+          values.count(), channels);
+  require(values.dtype == expected, "{}: the {} is {}, it must be {}", function, name,
+          to_string(values.dtype), to_string(expected));
+}
+
+void check_like(const char* function, const char* name, const View& view, const View& like,
+                Dtype dtype) {
+  require(view.shape == like.shape && view.layout == like.layout && view.dtype == dtype,
+          "{}: the {} is {} {}, it must be {} {} in the layout of the output", function, name,
+          to_string(view.dtype), to_string(view.shape), to_string(dtype), to_string(like.shape));
+}
+
+void check_epilogue(const ConvEpilogue& e, const View& y) {
+  constexpr const char* kForward = "conv2d_forward";
+  if (e.bias) check_channels(kForward, "bias", *e.bias, y.shape.c, y.dtype);
+  if (e.residual) check_like(kForward, "residual", *e.residual, y, y.dtype);
+  if (e.mask) check_like(kForward, "mask", *e.mask, y, Dtype::kBit);
+  if (!e.normed) return;
+  check_like(kForward, "second output", e.normed->y, y, y.dtype);
+  if (e.normed->mask.data) check_like(kForward, "second mask", e.normed->mask, y, Dtype::kBit);
+  check_channels(kForward, "scale", e.normed->scale, y.shape.c, y.dtype);
+  check_channels(kForward, "shift", e.normed->shift, y.shape.c, y.dtype);
+}
+
+void check_epilogue(const DgradEpilogue& e, const View& dx) {
+  constexpr const char* kDgrad = "conv2d_dgrad";
+  if (e.gate.mask.data) check_like(kDgrad, "mask", e.gate.mask, dx, Dtype::kBit);
+  if (e.gate.scale.data) check_channels(kDgrad, "scale", e.gate.scale, dx.shape.c, dx.dtype);
+  if (e.accumulate) check_like(kDgrad, "memory for the product", e.part, dx, dx.dtype);
 }
 
 }  // namespace
@@ -67,31 +95,37 @@ Shape conv2d_shape(const Shape& x, const Shape& filter, ConvOptions options) {
 }
 
 void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
-                    ConvEpilogue epilogue) {
+                    const ConvEpilogue& epilogue) {
   check_shapes("conv2d_forward", x, filter.w, y, options);
   check_dtypes("conv2d_forward", x, filter.w, y);
-  check_bias(epilogue.bias, x, filter.w);
+  check_epilogue(epilogue, y);
   if (y.count() == 0) return;
   if (exec.device().kind == DeviceKind::kCuda)
-    conv2d_forward_cuda(exec, y, x, filter, options, epilogue);
-  else if (x.dtype == Dtype::kFloat64)
-    conv2d_forward_reference<double>(exec, y, x, filter.w, options, epilogue);
+    return conv2d_forward_cuda(exec, y, x, filter, options, epilogue);
+  const ProductEpilogue fused = product_epilogue(exec, y, epilogue);
+  if (x.dtype == Dtype::kFloat64)
+    conv2d_forward_reference<double>(exec, y, x, filter.w, options, fused);
   else
-    conv2d_forward_onednn(exec, y, x, filter, options, epilogue);
+    conv2d_forward_onednn(exec, y, x, filter, options, fused);
+  finish_outputs(exec, y, epilogue);
 }
 
-void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
+void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options,
+                  const DgradEpilogue& epilogue) {
   check_shapes("conv2d_dgrad", dx, filter.w, dy, options);
   check_dtypes("conv2d_dgrad", dy, filter.w, dx);
+  check_epilogue(epilogue, dx);
   if (dx.count() == 0) return;
   if (exec.device().kind == DeviceKind::kCuda)
-    conv2d_dgrad_cuda(exec, dx, dy, filter, options);
-  else if (dx.dtype == Dtype::kFloat64)
-    conv2d_dgrad_reference<double>(exec, dx, dy, filter.w, options);
+    return conv2d_dgrad_cuda(exec, dx, dy, filter, options, epilogue);
+  const View product = epilogue.accumulate ? epilogue.part : dx;
+  if (dx.dtype == Dtype::kFloat64)
+    conv2d_dgrad_reference<double>(exec, product, dy, filter.w, options);
   else if (has_stem_dgrad(dx, dy, filter.w, options))
-    conv2d_dgrad_stem(exec, dx, dy, filter.w, options);
+    conv2d_dgrad_stem(exec, product, dy, filter.w, options);
   else
-    conv2d_dgrad_onednn(exec, dx, dy, filter, options);
+    conv2d_dgrad_onednn(exec, product, dy, filter, options);
+  finish_dgrad(exec, dx, product, epilogue);
 }
 
 void conv2d_wgrad(Exec& exec, View dw, View x, View dy, ConvOptions options, float beta) {

@@ -6,6 +6,7 @@
 
 #include <memory>
 
+#include "kernels/activation.h"
 #include "kernels/exec.h"
 #include "kernels/view.h"
 
@@ -41,19 +42,35 @@ struct Filter {
   PreparedFilter* prepared = nullptr;  // nullptr: prepare anew at each call
 };
 
-// What happens to the sums on their way out: y = relu?(conv + bias + (accumulate ? y : 0)).
+// A norm by constants and its ReLU, as a second output of the convolution before it.
+struct NormedOutput {
+  View y;             // relu(scale y + shift), like the first output
+  View mask;          // kBit: where it is positive; without data: not asked for
+  View scale, shift;  // (O), as a bias
+};
+
+// What happens to the sums on their way out: y = relu?(conv + bias + residual). A backend does in
+// the product's own kernel what it can, and the rest by kernels of ours (conv2d_epilogue.h).
 struct ConvEpilogue {
-  const View* bias = nullptr;  // (O), float32 (float64 with float64 views)
-  bool accumulate = false;     // add to what y holds: the residual branch
+  const View* bias = nullptr;      // (O), float32 (float64 with float64 views)
+  const View* residual = nullptr;  // like y; y itself: add to what it holds
   bool relu = false;
+  const View* mask = nullptr;  // kBit, like y: where y is positive
+  const NormedOutput* normed = nullptr;
 };
 
 // y = epilogue(x * filter).
 void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
-                    ConvEpilogue epilogue = {});
+                    const ConvEpilogue& epilogue = {});
 
-// dx = the gradient of sum(dy . (x * filter)) with respect to x.
-void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options);
+// dx = gate(the gradient of sum(dy . (x * filter)) with respect to x) + (accumulate ? dx : 0).
+struct DgradEpilogue {
+  GradientGate gate = {};
+  bool accumulate = false;
+  View part = {};  // like dx: where the product goes if it must be written before it is added
+};
+void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options,
+                  const DgradEpilogue& epilogue = {});
 
 // dw = beta * dw + the gradient with respect to the filter; dw (O, kH, kW, I) is float32 (or
 // float64), beta 0 or 1.

@@ -23,8 +23,11 @@ std::string_view direction_name(ConvDirection direction) {
 
 }  // namespace
 
-std::array<int64_t, 22> ConvProblem::key() const {
+ConvProblem::Key ConvProblem::key() const {
   const auto number = [](auto value) { return static_cast<int64_t>(value); };
+  int64_t fused = 0;
+  for (const bool part : {bias, accumulate, relu, mask, normed, normed_mask, gate_mask, gate_scale})
+    fused = fused << 1 | number(part);
   return {number(direction),
           number(dtype),
           number(result_dtype),
@@ -42,11 +45,17 @@ std::array<int64_t, 22> ConvProblem::key() const {
           y.w,
           options.stride,
           options.pad,
-          bias,
-          accumulate,
-          relu,
+          fused,
           threads,
           force_id};
+}
+
+ConvProblem ConvProblem::bare() const {
+  ConvProblem product = *this;
+  product.bias = product.accumulate = product.relu = false;
+  product.mask = product.normed = product.normed_mask = false;
+  product.gate_mask = product.gate_scale = false;
+  return product;
 }
 
 std::string ConvProblem::text() const {
@@ -61,6 +70,10 @@ std::string ConvProblem::text() const {
   if (bias) text += " bias";
   if (accumulate) text += " accumulate";
   if (relu) text += " relu";
+  if (mask) text += " mask";
+  if (normed) text += normed_mask ? " normed+mask" : " normed";
+  if (gate_mask) text += " gate-mask";
+  if (gate_scale) text += " gate-scale";
   return text + fmt::format(" threads{}", threads);
 }
 
@@ -100,7 +113,7 @@ std::vector<ConvCandidate> conv_candidates(const ConvProblem& problem) {
 }
 
 ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, ConvOptions options,
-                            const ConvEpilogue& epilogue) {
+                            const ProductEpilogue& epilogue) {
   return {.direction = ConvDirection::kForward,
           .dtype = x.dtype,
           .result_dtype = y.dtype,
@@ -115,8 +128,18 @@ ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, 
           .relu = epilogue.relu};
 }
 
-ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter,
-                          ConvOptions options) {
+ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, ConvOptions options,
+                            const ConvEpilogue& e) {
+  ConvProblem problem = forward_problem(y, x, filter, options,
+                                        ProductEpilogue{e.bias, e.residual != nullptr, e.relu});
+  problem.mask = e.mask != nullptr;
+  problem.normed = e.normed != nullptr;
+  problem.normed_mask = problem.normed && e.normed->mask.data != nullptr;
+  return problem;
+}
+
+ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter, ConvOptions options,
+                          const DgradEpilogue& epilogue) {
   return {.direction = ConvDirection::kDgrad,
           .dtype = dy.dtype,
           .result_dtype = dx.dtype,
@@ -125,7 +148,10 @@ ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter,
           .x = dx.shape,
           .filter = filter.w.shape,
           .y = dy.shape,
-          .options = options};
+          .options = options,
+          .accumulate = epilogue.accumulate,
+          .gate_mask = epilogue.gate.mask.data != nullptr,
+          .gate_scale = epilogue.gate.scale.data != nullptr};
 }
 
 ConvProblem wgrad_problem(const View& dw, const View& x, const View& dy, ConvOptions options,

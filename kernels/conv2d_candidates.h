@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/conv2d.h"
+#include "kernels/conv2d_epilogue.h"
 
 namespace ringfort {
 
@@ -23,10 +23,16 @@ struct ConvProblem {
   Shape x, filter, y;
   ConvOptions options;
   bool bias = false, accumulate = false, relu = false;
+  // What a fused graph of cuDNN can do besides; a residual, too, is `accumulate`.
+  bool mask = false, normed = false, normed_mask = false;  // outputs of a forward product
+  bool gate_mask = false, gate_scale = false;              // of an input gradient
   int threads = 1;
   int force_id = 0;  // PlanCache::force_id()
 
-  std::array<int64_t, 22> key() const;  // for look-up
+  using Key = std::array<int64_t, 20>;
+  Key key() const;  // for look-up
+  // The product alone, to which others add.
+  ConvProblem bare() const;
   // For plan files: "forward float32 n128 h32 w32 c64 -> o64 k3 s1 p1 blocked16 relu threads2".
   // Samples are rounded up to a power of two, so that the batches of an attack that drops beaten
   // samples share one measurement.
@@ -36,9 +42,11 @@ struct ConvProblem {
 
 // The problem that a call of conv2d_* poses, for every backend.
 ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, ConvOptions options,
+                            const ProductEpilogue& epilogue);
+ConvProblem forward_problem(const View& y, const View& x, const Filter& filter, ConvOptions options,
                             const ConvEpilogue& epilogue);
-ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter,
-                          ConvOptions options);
+ConvProblem dgrad_problem(const View& dx, const View& dy, const Filter& filter, ConvOptions options,
+                          const DgradEpilogue& epilogue = {});
 ConvProblem wgrad_problem(const View& dw, const View& x, const View& dy, ConvOptions options,
                           bool accumulate);
 

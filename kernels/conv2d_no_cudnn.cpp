@@ -10,11 +10,13 @@ namespace {
 
 }  // namespace
 
-void conv2d_forward_cuda(Exec&, View, View, const Filter&, ConvOptions, ConvEpilogue) {
+void conv2d_forward_cuda(Exec&, View, View, const Filter&, ConvOptions, const ConvEpilogue&) {
   refuse("conv2d_forward");
 }
 
-void conv2d_dgrad_cuda(Exec&, View, View, const Filter&, ConvOptions) { refuse("conv2d_dgrad"); }
+void conv2d_dgrad_cuda(Exec&, View, View, const Filter&, ConvOptions, const DgradEpilogue&) {
+  refuse("conv2d_dgrad");
+}
 
 void conv2d_wgrad_cuda(Exec&, View, View, View, ConvOptions, bool) { refuse("conv2d_wgrad"); }
 

@@ -22,7 +22,7 @@ struct Operands {
 };
 
 struct ConvCache {
-  std::unordered_map<std::array<int64_t, 22>, ConvPlan, ArrayHash> plans;
+  std::unordered_map<ConvProblem::Key, ConvPlan, ArrayHash> plans;
   FilterForms forms;
 };
 
@@ -139,7 +139,7 @@ void compute(Exec& exec, ConvProblem problem, const Operands& operands) {
 }  // namespace
 
 void conv2d_forward_onednn(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
-                           ConvEpilogue epilogue) {
+                           const ProductEpilogue& epilogue) {
   const ConvProblem problem = forward_problem(y, x, filter, options, epilogue);
   compute(exec, problem,
           {.first = x.data,

@@ -3,12 +3,12 @@
 // the fastest kept.
 #pragma once
 
-#include "kernels/conv2d.h"
+#include "kernels/conv2d_epilogue.h"
 
 namespace ringfort {
 
 void conv2d_forward_onednn(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
-                           ConvEpilogue epilogue);
+                           const ProductEpilogue& epilogue);
 void conv2d_dgrad_onednn(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options);
 void conv2d_wgrad_onednn(Exec& exec, View dw, View x, View dy, ConvOptions options,
                          bool accumulate);

@@ -3,7 +3,7 @@
 // on. Nothing here is fast: each output is one sum, and threads share out outputs.
 #pragma once
 
-#include "kernels/conv2d.h"
+#include "kernels/conv2d_epilogue.h"
 #include "kernels/indexing.h"
 
 namespace ringfort {
@@ -20,7 +20,7 @@ inline Window window(int64_t out, int64_t size, int64_t kernel, ConvOptions opti
 
 template <class S>
 void conv2d_forward_reference(Exec& exec, View y, View x, View w, ConvOptions options,
-                              ConvEpilogue epilogue) {
+                              const ProductEpilogue& epilogue) {
   const S* bias = epilogue.bias ? epilogue.bias->as<S>() : nullptr;
   const int64_t outputs = w.shape.n, inputs = w.shape.c;
   const int64_t kernel_h = w.shape.h, kernel_w = w.shape.w;

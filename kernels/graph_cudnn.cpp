@@ -240,7 +240,7 @@ CudnnTensor CudnnGraph::virtual_tensor(const Shape& shape, Dtype dtype) {
 CudnnTensor CudnnGraph::channels(int64_t count, Dtype dtype) {
   return add_tensor({1, 1, 1, count}, dtype, false);
 }
-CudnnTensor CudnnGraph::one() { return add_tensor({1, 1, 1, 1}, Dtype::kFloat32, false, true); }
+CudnnTensor CudnnGraph::number() { return add_tensor({1, 1, 1, 1}, Dtype::kFloat32, false, true); }
 
 void CudnnGraph::conv_forward(CudnnTensor y, CudnnTensor x, CudnnTensor w, ConvOptions options) {
   operations_.push_back(
@@ -274,7 +274,7 @@ void CudnnGraph::pointwise(cudnnPointwiseMode_t mode, CudnnTensor out, CudnnTens
   operations_.push_back(operation);
 }
 
-void CudnnGraph::each_plan(const CudnnDevice& device, bool tensor_cores,
+void CudnnGraph::each_plan(const CudnnDevice& device, bool tensor_cores, const std::string& name,
                            const std::function<bool(CudnnPlan&, cudnnStatus_t)>& visit) const {
   CudnnDescriptor graph(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
   graph.set(CUDNN_ATTR_OPERATIONGRAPH_OPS, std::span<const CudnnDescriptor>(operations_));
@@ -285,6 +285,7 @@ void CudnnGraph::each_plan(const CudnnDevice& device, bool tensor_cores,
     for (const CudnnDescriptor& config : engine_configs(graph, device, mode)) {
       const Engine engine = describe(config);
       if (!engine.deterministic || (engine.tensor_cores && !tensor_cores)) continue;
+      if (!name.empty() && engine.name != name) continue;
       CudnnPlan plan{CudnnDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR), engine.name};
       plan.plan.set(CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, config);
       device.attach(plan.plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE,
@@ -293,10 +294,10 @@ void CudnnGraph::each_plan(const CudnnDevice& device, bool tensor_cores,
     }
 }
 
-std::vector<CudnnPlan> CudnnGraph::plans(const CudnnDevice& device, int most,
-                                         bool tensor_cores) const {
+std::vector<CudnnPlan> CudnnGraph::plans(const CudnnDevice& device, int most, bool tensor_cores,
+                                         const std::string& name) const {
   std::vector<CudnnPlan> plans;
-  each_plan(device, tensor_cores, [&](CudnnPlan& plan, cudnnStatus_t status) {
+  each_plan(device, tensor_cores, name, [&](CudnnPlan& plan, cudnnStatus_t status) {
     if (status != CUDNN_STATUS_SUCCESS) return true;
     plan.workspace = attributes<int64_t>(plan.plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE,
                                          CUDNN_TYPE_INT64, 1)
@@ -309,7 +310,7 @@ std::vector<CudnnPlan> CudnnGraph::plans(const CudnnDevice& device, int most,
 
 std::string CudnnGraph::supported_by(const CudnnDevice& device, bool tensor_cores) const {
   std::string name;
-  each_plan(device, tensor_cores, [&](CudnnPlan& plan, cudnnStatus_t status) {
+  each_plan(device, tensor_cores, "", [&](CudnnPlan& plan, cudnnStatus_t status) {
     if (status == CUDNN_STATUS_SUCCESS || status == CUDNN_STATUS_EXECUTION_FAILED_CUDA_DRIVER)
       name = plan.name;
     return name.empty();

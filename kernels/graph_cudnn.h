@@ -89,8 +89,8 @@ class CudnnGraph {
   CudnnTensor virtual_tensor(const Shape& shape, Dtype dtype);
   // C values, one per channel, beside tensors of C channels.
   CudnnTensor channels(int64_t count, Dtype dtype);
-  // One number, the same for all elements, given by value: 1.
-  CudnnTensor one();
+  // One float32 number, the same for all elements, given by value when a plan runs.
+  CudnnTensor number();
 
   void conv_forward(CudnnTensor y, CudnnTensor x, CudnnTensor w, ConvOptions options);
   void conv_dgrad(CudnnTensor dx, CudnnTensor dy, CudnnTensor w, ConvOptions options);
@@ -99,10 +99,11 @@ class CudnnGraph {
   void pointwise(cudnnPointwiseMode_t mode, CudnnTensor out, CudnnTensor a);
   void pointwise(cudnnPointwiseMode_t mode, CudnnTensor out, CudnnTensor a, CudnnTensor b);
 
-  // At most `most` plans for the device, in the order of the heuristics. Left out: engines that add
-  // in an order of their own (reruns must be bit-identical) and, where tensor_cores is false, those
-  // that round float32 operands to TF32.
-  std::vector<CudnnPlan> plans(const CudnnDevice& device, int most, bool tensor_cores) const;
+  // At most `most` plans for the device, in the order of the heuristics, or the one that is named.
+  // Left out: engines that add in an order of their own (reruns must be bit-identical) and, where
+  // tensor_cores is false, those that round float32 operands to TF32.
+  std::vector<CudnnPlan> plans(const CudnnDevice& device, int most, bool tensor_cores,
+                               const std::string& name = "") const;
 
   // The first configuration that would become such a plan on a device that is only described, ""
   // where there is none. Kernels that are compiled at run time are compiled, which takes a second,
@@ -111,8 +112,9 @@ class CudnnGraph {
 
  private:
   CudnnTensor add_tensor(const Shape& shape, Dtype dtype, bool is_virtual, bool by_value = false);
-  // Calls visit(plan, status of its making) for each configuration until it returns false.
-  void each_plan(const CudnnDevice& device, bool tensor_cores,
+  // Calls visit(plan, status of its making) for each configuration, or those of one name, until it
+  // returns false.
+  void each_plan(const CudnnDevice& device, bool tensor_cores, const std::string& name,
                  const std::function<bool(CudnnPlan&, cudnnStatus_t)>& visit) const;
   const CudnnDescriptor& descriptor(CudnnTensor tensor) const {
     return tensors_[static_cast<size_t>(tensor.id) - 1];

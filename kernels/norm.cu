@@ -29,14 +29,6 @@ struct FoldScaleRow {
   }
 };
 
-// relu(scale x + shift) without keeping a mask
-struct NormRelu {
-  template <class S>
-  HD S operator()(S x, S scale, S shift) const {
-    return ScaleShiftRelu{}(x, scale, shift).value[0];
-  }
-};
-
 template <bool kRelu>
 void backward(Exec& exec, View dx, View x, View dy, const NormVectors& v, View dbeta, View dgamma,
               float beta) {
@@ -84,7 +76,7 @@ void running_norm(Exec& exec, const NormVectors& norm, View running_mean, View r
 
 void apply_norm(Exec& exec, View y, View x, const NormVectors& norm, bool relu) {
   if (relu)
-    map_channels(exec, NormRelu{}, {y}, {x}, {norm.scale, norm.shift});
+    scale_shift_relu(exec, y, x, norm.scale, norm.shift);
   else
     scale_shift(exec, y, x, norm.scale, norm.shift);
 }

@@ -31,25 +31,30 @@ PreActResNet::PreActResNet(ModelSpec model_spec, Dtype master, Shortcut shortcut
   classifier_ = build.linear("linear", in, spec().classes);
 }
 
-// x + conv2(relu(norm2(conv1(relu(norm1(x)))))), x projected where shape or stride changes.
-Var PreActResNet::unit(Pass& p, Var x, const Unit& block) {
-  Var activated = batch_norm(p, x, block.norm1, Activation::kRelu);
+// x + conv2(relu(norm2(conv1(relu(norm1(x)))))), x projected where shape or stride changes, and the
+// norm-ReLU that the next unit begins with. in: x and relu(norm1(x)).
+SumAndNormed PreActResNet::unit(Pass& p, SumAndNormed in, const Unit& block,
+                                const NormParams& next) {
   Var shortcut;
   if (block.projection.weight == ParamId::kNone)
-    shortcut = std::move(x);
+    shortcut = std::move(in.sum);
   else
-    shortcut =
-        conv2d(p, shortcut_ == Shortcut::kAfterNorm ? activated : std::move(x), block.projection);
-  x = Var{};  // the raw input is not needed any more: the sum below may take its memory
-  Var inner = conv_norm_relu(p, std::move(activated), block.conv1, block.norm2);
-  return conv2d_add(p, std::move(inner), block.conv2, std::move(shortcut));
+    shortcut = conv2d(p, shortcut_ == Shortcut::kAfterNorm ? in.normed : std::move(in.sum),
+                      block.projection);
+  in.sum = Var{};  // not needed any more: the sum below may take its memory
+  Var inner = conv_norm_relu(p, std::move(in.normed), block.conv1, block.norm2);
+  return conv2d_add_norm_relu(p, std::move(inner), block.conv2, std::move(shortcut), next);
 }
 
 Var PreActResNet::body(Pass& p, Var x) {
-  x = conv2d(p, std::move(x), stem_);
-  for (const Unit& block : units_) x = unit(p, std::move(x), block);
-  x = batch_norm(p, std::move(x), final_norm_, Activation::kRelu);
-  return linear(p, global_avg_pool(p, std::move(x)), classifier_, Activation::kNone,
+  SumAndNormed at;
+  at.sum = conv2d(p, std::move(x), stem_);
+  at.normed = batch_norm(p, at.sum, units_.front().norm1, Activation::kRelu);
+  for (size_t i = 0; i < units_.size(); ++i)
+    at = unit(p, std::move(at), units_[i],
+              i + 1 < units_.size() ? units_[i + 1].norm1 : final_norm_);
+  at.sum = Var{};
+  return linear(p, global_avg_pool(p, std::move(at.normed)), classifier_, Activation::kNone,
                 logits_dtype(p));
 }
 

@@ -24,7 +24,7 @@ class PreActResNet final : public Model {
     ConvParams projection;  // weight kNone where the shortcut is the identity
   };
   Var body(Pass& p, Var x) override;
-  Var unit(Pass& p, Var x, const Unit& block);
+  SumAndNormed unit(Pass& p, SumAndNormed in, const Unit& block, const NormParams& next);
 
   Shortcut shortcut_;
   ConvParams stem_;

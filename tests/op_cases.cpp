@@ -86,6 +86,47 @@ OpCase convolution_norm_relu(int64_t in, int64_t out) {
           }};
 }
 
+// Both results are used, so that the gradients of the sum and of its norm-ReLU meet.
+OpCase convolution_add_norm_relu(int64_t in, int64_t out, bool shared) {
+  return {
+      fmt::format("conv2d_add_norm_relu {} -> {}, residual {}", in, out,
+                  shared ? "shared" : "not shared"),
+      {{image(in)}, {image(out)}},
+      true,
+      [=](LayerBuilder& build) -> Op {
+        const ConvParams conv = build.conv("conv", in, out, 3, 1);
+        const NormParams norm = build.norm("norm", out);
+        const Build fused = [=](Pass& p, Vars x) {
+          Var beside = shared ? x[1] : Var{};
+          SumAndNormed both = conv2d_add_norm_relu(p, std::move(x[0]), conv, std::move(x[1]), norm);
+          Var y = add(p, std::move(both.sum), std::move(both.normed));
+          return shared ? add(p, std::move(y), std::move(beside)) : y;
+        };
+        return {fused, [=](Pass& p, Vars x) {
+                  return batch_norm(p, conv2d_add(p, x[0], conv, x[1]), norm, Activation::kNone);
+                }};
+      }};
+}
+
+// A norm of a norm, whose result goes to a convolution and a pooling: under constants a gate behind
+// a gate, and gradients from a kernel that writes through gates and from one that does not.
+OpCase gates(int64_t channels) {
+  return {fmt::format("gates of {}", channels),
+          {{image(channels)}},
+          false,  // batch statistics of the second would undo the first
+          [=](LayerBuilder& build) -> Op {
+            const NormParams first = build.norm("first", channels),
+                             second = build.norm("second", channels);
+            const ConvParams conv = build.conv("conv", channels, channels, 3, 2);
+            return {[=](Pass& p, Vars x) {
+                      const Var between = batch_norm(p, x[0], first, Activation::kNone);
+                      const Var z = batch_norm(p, between, second, Activation::kNone);
+                      return conv2d_add(p, z, conv, avg_pool(p, z, {2, 2}));
+                    },
+                    {}};
+          }};
+}
+
 // A hidden layer stays in the dtype of the pass; logits are never bfloat16.
 OpCase fully_connected(int64_t in, int64_t out, bool rectified) {
   return {fmt::format("linear {} -> {}{}", in, out, rectified ? ", relu" : ", logits"),
@@ -149,6 +190,13 @@ void add_pointwise(std::vector<OpCase>& cases, int64_t channels) {
   cases.push_back(without_parameters(
       named("relu"), {x}, [](Pass& p, Vars in) { return relu(p, std::move(in[0])); },
       [](Pass&, Vars in) { return in[0]; }));
+  cases.push_back(without_parameters(
+      named("relu twice, beside its input"), {x},
+      [](Pass& p, Vars in) {
+        const Var y = relu(p, in[0]);
+        return add(p, add(p, relu(p, y), y), in[0]);
+      },
+      [](Pass&, Vars in) { return in[0]; }));
   cases.push_back(without_parameters(named("add"), {x, x},
                                      [](Pass& p, Vars in) { return add(p, in[0], in[1]); }));
   cases.push_back(without_parameters(named("add to itself"), {x},
@@ -156,6 +204,7 @@ void add_pointwise(std::vector<OpCase>& cases, int64_t channels) {
   cases.push_back(without_parameters(named("flatten"), {x},
                                      [](Pass& p, Vars in) { return flatten(p, in[0]); }));
   cases.push_back(diamond(channels));
+  cases.push_back(gates(channels));
 }
 
 void add_pooling(std::vector<OpCase>& cases, int64_t channels) {
@@ -187,6 +236,8 @@ std::vector<OpCase> make_cases() {
     cases.push_back(convolution_bias(in, out, false));
     cases.push_back(convolution_bias(in, out, true));
     cases.push_back(convolution_norm_relu(in, out));
+    cases.push_back(convolution_add_norm_relu(in, out, false));
+    cases.push_back(convolution_add_norm_relu(in, out, true));
   }
   for (const int64_t channels : {5, 32}) {
     cases.push_back(norm(channels, false));

@@ -105,6 +105,33 @@ TEST_CASE("One gradient given to two inputs is shared until one of them adds to 
   CHECK(values_of(dy) == Vector{1, 2, 3, 4});
 }
 
+TEST_CASE("A gradient goes through the gate of its target, once for each use", "[tape]") {
+  Fixture f;
+  const Var x = f.leaf();
+  const Tensor scale = f.vector({2, 3, 5, 7});
+  Var y = x;  // as if y were scale x where the mask is set
+  const Tensor mask(f.pool, kShape, Dtype::kBit);
+  relu_mask(f.exec, mask, f.vector({1, 0, 1, 1}));
+  y.gate = {mask, scale};
+  const Tensor shared = f.vector({1, 1, 1, 1});
+  f.tape.give(f.exec, f.pool, y, shared);  // new memory: somebody else holds it
+  CHECK(values_of(f.tape.gradient(x)) == Vector{2, 0, 5, 7});
+  CHECK(values_of(shared) == Vector{1, 1, 1, 1});
+  f.tape.give(f.exec, f.pool, y, f.vector({1, 1, 0, -1}));  // added
+  CHECK(values_of(f.tape.gradient(x)) == Vector{4, 0, 5, 0});
+  f.tape.give(f.exec, f.pool, x, f.vector({1, 1, 1, 1}));  // beside the gate
+  CHECK(values_of(f.tape.gradient(x)) == Vector{5, 1, 6, 1});
+
+  const Var other = f.leaf();
+  Var z = other;
+  z.gate = {Tensor(), scale};
+  Tensor own = f.vector({1, 2, 3, 4});
+  const void* const memory = own.view().data;
+  f.tape.give(f.exec, f.pool, z, std::move(own));
+  CHECK(values_of(f.tape.gradient(other)) == Vector{2, 6, 15, 28});
+  CHECK(f.tape.gradient(other).view().data == memory);  // in place
+}
+
 TEST_CASE("A VJP is the sole owner of its gradient and may overwrite it", "[tape]") {
   Fixture f;
   const Var x = f.leaf();

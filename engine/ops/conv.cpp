@@ -21,14 +21,22 @@ void backward_conv(Pass& p, const Filter& filter, const ConvParams& conv,
     });
   if (!to_x.wanted()) return;
   const Destination to = p.destination(to_x);
-  if (to.beta == 0) {
-    conv2d_dgrad(p.exec, to.dx, dy, filter, conv.options);
-    return;
-  }
-  const Tensor part = p.empty_like(to.dx);
-  conv2d_dgrad(p.exec, part, dy, filter, conv.options);
-  add(p.exec, to.dx, to.dx, part);
+  const bool accumulate = to.beta != 0;
+  const Tensor part = accumulate ? p.empty_like(to.dx) : Tensor();
+  conv2d_dgrad(p.exec, to.dx, dy, filter, conv.options,
+               {to_x.gate.view(), accumulate, accumulate ? part.view() : View{}});
 }
+
+// The gradient of y * filter, y being a convolution's only output or its first.
+Var record_conv(Pass& p, Tensor y, const Var& x, const ConvParams& conv, const Filter& filter) {
+  const bool wgrad = p.uses(conv.weight);
+  if (!wgrad && !x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(
+      std::move(y), [&p, conv, filter, to_x = GradientTarget(x), kept = wgrad ? x.value : Tensor()](
+                        const Tensor& dy) { backward_conv(p, filter, conv, to_x, kept, dy); });
+}
+
+Tensor mask_like(Pass& p, const Tensor& y) { return p.empty(y.shape(), Dtype::kBit, y.layout()); }
 
 }  // namespace
 
@@ -43,20 +51,21 @@ Var conv2d(Pass& p, Var x, const ConvParams& conv) {
   Tensor y = output_for(p, x, conv);
   const Filter filter = p.params.cache().filter(p.params, conv.weight, p.options.dtype);
   conv2d_forward(p.exec, y, x.value, filter, conv.options);
-
-  const bool wgrad = p.uses(conv.weight);
-  if (!wgrad && !x.needs_gradient()) return {std::move(y), -1};
-  return p.tape.record(
-      std::move(y), [&p, conv, filter, to_x = GradientTarget(x), kept = wgrad ? x.value : Tensor()](
-                        const Tensor& dy) { backward_conv(p, filter, conv, to_x, kept, dy); });
+  return record_conv(p, std::move(y), x, conv, filter);
 }
 
-Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual) {
+namespace {
+
+// x * w + residual, and its normed output where one is asked for.
+Var add_to_residual(Pass& p, const Var& x, const ConvParams& conv, Var residual,
+                    const NormedOutput* normed) {
   const Filter filter = p.params.cache().filter(p.params, conv.weight, p.options.dtype);
   const GradientTarget to_residual(residual);
-  Tensor y =
-      p.writable(std::move(residual.value));  // in place where nobody else needs the residual
-  conv2d_forward(p.exec, y, x.value, filter, conv.options, {.accumulate = true});
+  const Tensor before = std::move(residual.value);
+  // In place where nobody else needs the residual.
+  Tensor y = before.is_sole_owner() ? before : p.empty_like(before);
+  conv2d_forward(p.exec, y, x.value, filter, conv.options,
+                 {.residual = &before.view(), .normed = normed});
 
   const bool wgrad = p.uses(conv.weight);
   if (!wgrad && !x.needs_gradient() && !to_residual.wanted()) return {std::move(y), -1};
@@ -67,31 +76,51 @@ Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual) {
   });
 }
 
+}  // namespace
+
+Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual) {
+  return add_to_residual(p, x, conv, std::move(residual), nullptr);
+}
+
+SumAndNormed conv2d_add_norm_relu(Pass& p, Var x, const ConvParams& conv, Var residual,
+                                  const NormParams& norm) {
+  if (p.options.bn != BnMode::kRunning || p.wants_parameter_gradients()) {
+    Var sum = conv2d_add(p, std::move(x), conv, std::move(residual));
+    Var normed = batch_norm(p, sum, norm, Activation::kRelu);
+    return {std::move(sum), std::move(normed)};
+  }
+  const NormVectors& v = p.params.cache().running(p.exec, p.params, norm);
+  Tensor y = p.empty_like(residual.value);
+  Tensor mask;
+  if (x.needs_gradient() || residual.needs_gradient()) mask = mask_like(p, y);
+  const NormedOutput normed{y, mask ? mask.view() : View{}, v.scale, v.shift};
+  Var sum = add_to_residual(p, x, conv, std::move(residual), &normed);
+  if (!sum.needs_gradient()) return {std::move(sum), {std::move(y), -1}};
+  Var activated = p.gated(sum, std::move(y), {std::move(mask), v.scale});
+  return {std::move(sum), std::move(activated)};
+}
+
 Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation) {
   Tensor y = output_for(p, x, conv);
   const Filter filter = p.params.cache().filter(p.params, conv.weight, p.options.dtype);
   const View bias = p.params.master(conv.bias);
   const bool rectified = activation == Activation::kRelu;
-  conv2d_forward(p.exec, y, x.value, filter, conv.options, {.bias = &bias, .relu = rectified});
-
   const bool wgrad = p.uses(conv.weight);
-  if (p.uses(conv.bias) != wgrad || (!wgrad && !x.needs_gradient())) return {std::move(y), -1};
-  Tensor mask;
-  if (rectified) {
-    mask = p.empty(y.shape(), Dtype::kBit, y.layout());
-    relu_mask(p.exec, mask, y);
-  }
-  return p.tape.record(std::move(y), [&p, conv, filter, mask, to_x = GradientTarget(x),
-                                      kept = wgrad ? x.value : Tensor()](Tensor dy) {
-    if (mask) {
-      dy = p.writable(std::move(dy));
-      relu_backward(p.exec, dy, dy, mask, 0);
-    }
+  const bool recorded = p.uses(conv.bias) == wgrad && (wgrad || x.needs_gradient());
+  const Tensor mask = recorded && rectified ? mask_like(p, y) : Tensor();
+  conv2d_forward(p.exec, y, x.value, filter, conv.options,
+                 {.bias = &bias, .relu = rectified, .mask = mask ? &mask.view() : nullptr});
+
+  if (!recorded) return {std::move(y), -1};
+  Var out = p.tape.record(std::move(y), [&p, conv, filter, to_x = GradientTarget(x),
+                                         kept = wgrad ? x.value : Tensor()](const Tensor& dy) {
     if (kept)
       p.write_gradient(conv.bias,
                        [&](View db, float beta) { bias_gradient(p.exec, db, dy, beta); });
     backward_conv(p, filter, conv, to_x, kept, dy);
   });
+  out.gate = {mask, {}};
+  return out;
 }
 
 Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm) {
@@ -101,18 +130,13 @@ Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& nor
   Tensor y = output_for(p, x, conv);
   const WeightCache::Folded folded =
       p.params.cache().folded(p.exec, p.params, conv.weight, norm, p.options.dtype);
+  const Tensor mask = x.needs_gradient() ? mask_like(p, y) : Tensor();
   conv2d_forward(p.exec, y, x.value, folded.filter, conv.options,
-                 {.bias = &folded.bias, .relu = true});
+                 {.bias = &folded.bias, .relu = true, .mask = mask ? &mask.view() : nullptr});
 
-  if (!x.needs_gradient()) return {std::move(y), -1};
-  Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
-  relu_mask(p.exec, mask, y);
-  return p.tape.record(
-      std::move(y), [&p, conv, filter = folded.filter, mask, to_x = GradientTarget(x)](Tensor dy) {
-        dy = p.writable(std::move(dy));
-        relu_backward(p.exec, dy, dy, mask, 0);
-        backward_conv(p, filter, conv, to_x, Tensor(), dy);
-      });
+  Var out = record_conv(p, std::move(y), x, conv, folded.filter);
+  out.gate = {mask, {}};
+  return out;
 }
 
 }  // namespace ringfort

@@ -19,12 +19,8 @@ Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dty
     mask = p.empty(y.shape(), Dtype::kBit);
     relu_mask(p.exec, mask, y);
   }
-  return p.tape.record(std::move(y), [&p, layer, w, mask, to_x = GradientTarget(x),
-                                      kept = wgrad ? x.value : Tensor()](Tensor dy) {
-    if (mask) {
-      dy = p.writable(std::move(dy));
-      relu_backward(p.exec, dy, dy, mask, 0);
-    }
+  Var result = p.tape.record(std::move(y), [&p, layer, w, to_x = GradientTarget(x),
+                                            kept = wgrad ? x.value : Tensor()](Tensor dy) {
     if (kept)
       p.write_gradient(layer.bias,
                        [&](View db, float beta) { bias_gradient(p.exec, db, dy, beta); });
@@ -37,11 +33,12 @@ Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dty
       p.write_gradient(layer.weight, [&](View dw, float beta) {
         gemm(p.exec, dw, dy, kept, {.transpose_a = true, .beta = beta});
       });
-    if (to_x.wanted()) {
-      const Destination to = p.destination(to_x);
-      gemm(p.exec, to.dx, dy, w, {.beta = to.beta});
-    }
+    if (to_x.wanted())
+      p.write_input_gradient(to_x,
+                             [&](View dx, float beta) { gemm(p.exec, dx, dy, w, {.beta = beta}); });
   });
+  result.gate = {mask, {}};
+  return result;
 }
 
 }  // namespace ringfort

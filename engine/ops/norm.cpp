@@ -15,17 +15,11 @@ Var running_norm_input_only(Pass& p, Var x, const NormVectors& norm, bool rectif
   }
   if (!rectified) {
     apply_norm(p.exec, y, x.value, norm, false);
-    return p.tape.record(std::move(y), [&p, norm, to_x = GradientTarget(x)](const Tensor& dy) {
-      const Destination to = p.destination(to_x);
-      scale_backward(p.exec, to.dx, dy, norm.scale, to.beta);
-    });
+    return p.gated(x, std::move(y), {Tensor(), norm.scale});
   }
-  const Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
+  Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
   scale_shift_relu(p.exec, y, mask, x.value, norm.scale, norm.shift);
-  return p.tape.record(std::move(y), [&p, norm, mask, to_x = GradientTarget(x)](const Tensor& dy) {
-    const Destination to = p.destination(to_x);
-    scale_relu_backward(p.exec, to.dx, dy, mask, norm.scale, to.beta);
-  });
+  return p.gated(x, std::move(y), {std::move(mask), norm.scale});
 }
 
 }  // namespace
@@ -80,11 +74,12 @@ Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation) {
           p.write_gradient(norm.gamma, [&](View d, float b) { accumulate(p.exec, d, dgamma, b); });
         }
         if (!to_x.wanted()) return;
-        const Destination to = p.destination(to_x);
-        if (running)
-          running_norm_backward(p.exec, to.dx, kept, dy, v, rectified, to.beta);
-        else
-          batch_norm_backward(p.exec, to.dx, kept, dy, v, dbeta, dgamma, rectified, to.beta);
+        p.write_input_gradient(to_x, [&](View dx, float b) {
+          if (running)
+            running_norm_backward(p.exec, dx, kept, dy, v, rectified, b);
+          else
+            batch_norm_backward(p.exec, dx, kept, dy, v, dbeta, dgamma, rectified, b);
+        });
       });
 }
 

@@ -3,7 +3,8 @@
 // reuse the memory.
 //
 // Fused paths are chosen by name: conv_norm_relu under BnMode::kRunning runs one convolution with
-// the norm folded into its filter and one bit kept per activation.
+// the norm folded into its filter and one bit kept per activation; relu?(scale x + shift) under
+// constants is no node of the tape but a Gate, which the VJP behind it writes through.
 #pragma once
 
 #include "engine/pass.h"
@@ -31,6 +32,12 @@ enum class Activation { kNone, kRelu };
 // x * w (+ residual): x (N, H, W, I) -> (N, H', W', O). No bias.
 Var conv2d(Pass& p, Var x, const ConvParams& conv);
 Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual);
+// The sum x * w + residual and relu(norm(sum)): what a pre-activation block hands to the next.
+struct SumAndNormed {
+  Var sum, normed;
+};
+SumAndNormed conv2d_add_norm_relu(Pass& p, Var x, const ConvParams& conv, Var residual,
+                                  const NormParams& norm);
 // relu?(x * w + bias)
 Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation);
 // relu?(norm(x))

@@ -9,10 +9,7 @@ Var relu(Pass& p, Var x) {
   const Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
   relu(p.exec, y, mask, x.value);
   if (!x.needs_gradient()) return {std::move(y), -1};
-  return p.tape.record(std::move(y), [&p, mask, to_x = GradientTarget(x)](const Tensor& dy) {
-    const Destination to = p.destination(to_x);
-    relu_backward(p.exec, to.dx, dy, mask, to.beta);
-  });
+  return p.gated(x, std::move(y), {mask, {}});
 }
 
 Var add(Pass& p, Var a, Var b) {
@@ -31,8 +28,8 @@ Var normalize(Pass& p, Var x, const Tensor& scale, const Tensor& shift) {
   scale_shift(p.exec, y, x.value, scale, shift);
   if (!x.needs_gradient()) return {std::move(y), -1};
   return p.tape.record(std::move(y), [&p, scale, to_x = GradientTarget(x)](const Tensor& dy) {
-    const Destination to = p.destination(to_x);
-    scale_backward(p.exec, to.dx, dy, scale, to.beta);
+    p.write_input_gradient(
+        to_x, [&](View dx, float beta) { scale_backward(p.exec, dx, dy, scale, beta); });
   });
 }
 

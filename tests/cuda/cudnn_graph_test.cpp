@@ -69,6 +69,30 @@ TEST_CASE("cuDNN has an engine for every graph of ours on an H200", "[no-device]
       ConvProblem residual = problem_of(layer, ConvDirection::kForward, dtype);
       residual.accumulate = true;
       check_supported(device, residual, tensor_cores);
+      residual.normed = true;
+      check_supported(device, residual, tensor_cores);
+    }
+}
+
+TEST_CASE("cuDNN has an engine for every mask and gate of ours on an H200", "[no-device]") {
+  const CudnnDevice device{std::string(kH200)};
+  for (const Dtype dtype : {Dtype::kBFloat16, Dtype::kFloat32})
+    for (const Layer& layer : kLayers) {
+      ConvProblem rectified = problem_of(layer, ConvDirection::kForward, dtype);
+      rectified.bias = rectified.relu = rectified.mask = true;
+      check_supported(device, rectified, true);
+      ConvProblem normed = problem_of(layer, ConvDirection::kForward, dtype);
+      normed.accumulate = normed.normed = normed.normed_mask = true;
+      check_supported(device, normed, true);
+      if (layer.x.c == 3) continue;  // no gate leads to an image
+      for (const bool scale : {false, true})
+        for (const bool accumulate : {false, true}) {
+          ConvProblem gated = problem_of(layer, ConvDirection::kDgrad, dtype);
+          gated.gate_mask = true;
+          gated.gate_scale = scale;
+          gated.accumulate = accumulate;
+          check_supported(device, gated, true);
+        }
     }
 }
 
@@ -83,6 +107,11 @@ TEST_CASE("cuDNN refuses what our graphs take care not to ask of it", "[no-devic
   ConvProblem stem = problem_of(kLayers[0], ConvDirection::kWgrad, Dtype::kBFloat16);
   stem.result_dtype = Dtype::kFloat32;
   CHECK(make_conv_graph(stem).graph.supported_by(device, true) == "");  // 3 channels, not padded
+
+  // Masks without tensor cores: the choice leaves them to kernels of ours.
+  ConvProblem rectified = problem_of(kLayers[1], ConvDirection::kForward, Dtype::kFloat32);
+  rectified.bias = rectified.relu = rectified.mask = true;
+  CHECK(make_conv_graph(rectified).graph.supported_by(device, false) == "");
 }
 
 TEST_CASE("a stem is padded to 8 channels in bfloat16, a filter's gradient is added outside",
@@ -96,6 +125,12 @@ TEST_CASE("a stem is padded to 8 channels in bfloat16, a filter's gradient is ad
   ConvProblem wgrad = problem_of(kLayers[1], ConvDirection::kWgrad, Dtype::kFloat32);
   wgrad.accumulate = true;
   CHECK_FALSE(cudnn_problem(wgrad).accumulate);
+  ConvProblem gated = problem_of(kLayers[0], ConvDirection::kDgrad, Dtype::kBFloat16);
+  gated.gate_scale = gated.accumulate = true;
+  CHECK_FALSE(cudnn_problem(gated).gate_scale);
+  CHECK_FALSE(cudnn_problem(gated).accumulate);
+  gated.dtype = gated.result_dtype = Dtype::kFloat32;  // not padded
+  CHECK(cudnn_problem(gated).gate_scale);
   CHECK(cudnn_problem(wgrad).x == wgrad.x);
 }
 

@@ -79,7 +79,9 @@ void check_forward(OnDevice& device, const ConvCase& c, Dtype dtype, bool with_b
       [&] {
         const Tensor y = device.tensor(c.y(), dtype, before);
         conv2d_forward(device.exec, y, x_there, {w_there}, c.options(),
-                       {with_bias ? &b_there.view() : nullptr, accumulate, relu});
+                       {.bias = with_bias ? &b_there.view() : nullptr,
+                        .residual = accumulate ? &y.view() : nullptr,
+                        .relu = relu});
         return device.values(y);
       },
       reference(false), reference(true), c.filter().per_sample(), dtype);

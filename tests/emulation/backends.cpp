@@ -1,6 +1,7 @@
 // In place of cuDNN and cuBLASLt on the emulated device: the reference products in float64, queued
 // on the stream like theirs, so that graphs record them.
 #include "kernels/conv2d_cuda.h"
+#include "kernels/conv2d_epilogue.h"
 #include "kernels/conv2d_reference.h"
 #include "kernels/exec_cuda.h"
 #include "kernels/gemm_backends.h"
@@ -41,26 +42,30 @@ Exec& host() {
 }  // namespace
 
 void conv2d_forward_cuda(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
-                         ConvEpilogue epilogue) {
-  const bool biased = epilogue.bias != nullptr;
-  emulation::submit(exec.cuda().stream(), [=, w = filter.w,
-                                           bias = biased ? *epilogue.bias : View{}] {
+                         const ConvEpilogue& epilogue) {
+  const ProductEpilogue fused = product_epilogue(exec, y, epilogue);
+  const bool biased = fused.bias != nullptr;
+  emulation::submit(exec.cuda().stream(), [=, w = filter.w, bias = biased ? *fused.bias : View{}] {
     Wide wide_y(y);
     const Wide wide_x(x), wide_w(w), wide_bias(biased ? bias : View{});
-    ConvEpilogue wide = epilogue;
+    ProductEpilogue wide = fused;
     wide.bias = biased ? &wide_bias.view : nullptr;
     conv2d_forward_reference<double>(host(), wide_y.view, wide_x.view, wide_w.view, options, wide);
     wide_y.store();
   });
+  finish_outputs(exec, y, epilogue);
 }
 
-void conv2d_dgrad_cuda(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
+void conv2d_dgrad_cuda(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options,
+                       const DgradEpilogue& epilogue) {
+  const View product = epilogue.accumulate ? epilogue.part : dx;
   emulation::submit(exec.cuda().stream(), [=, w = filter.w] {
-    Wide wide_dx(dx);
+    Wide wide_dx(product);
     const Wide wide_dy(dy), wide_w(w);
     conv2d_dgrad_reference<double>(host(), wide_dx.view, wide_dy.view, wide_w.view, options);
     wide_dx.store();
   });
+  finish_dgrad(exec, dx, product, epilogue);
 }
 
 void conv2d_wgrad_cuda(Exec& exec, View dw, View x, View dy, ConvOptions options, bool accumulate) {

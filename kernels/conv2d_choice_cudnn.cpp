@@ -1,0 +1,195 @@
+#include <cmath>
+
+#include "kernels/conv2d_cudnn.h"
+#include "kernels/device_memory.h"
+#include "kernels/libraries_cuda.h"
+#include "kernels/plans.h"
+#include "kernels/slots.h"
+
+namespace ringfort {
+namespace {
+
+// A runtime-fused plan takes about a second to compile: only the heuristics' first few are timed.
+constexpr int kTimedPlans = 3;
+
+std::string_view suffix(ConvFusion fusion) {
+  return fusion == ConvFusion::kAll       ? ""
+         : fusion == ConvFusion::kProduct ? " + outputs"
+                                          : " + epilogue";
+}
+
+// The part of a problem that a graph is made of.
+ConvProblem fused_part(const ConvProblem& problem, ConvFusion fusion) {
+  if (fusion == ConvFusion::kNone) return problem.bare();
+  ConvProblem part = problem;
+  if (fusion == ConvFusion::kProduct) part.mask = part.normed = part.normed_mask = false;
+  return part;
+}
+
+// What can be done with a problem, the most fused first.
+std::vector<ConvFusion> fusions(const ConvProblem& p) {
+  std::vector<ConvFusion> all = {ConvFusion::kAll};
+  if (p.mask || p.normed) all.push_back(ConvFusion::kProduct);
+  const bool anything =
+      p.bias || p.accumulate || p.relu || p.mask || p.normed || p.gate_mask || p.gate_scale;
+  // Our kernels have a ReLU after a bias only.
+  if (anything && !(p.relu && !p.bias)) all.push_back(ConvFusion::kNone);
+  return all;
+}
+
+// only: the plan of this name, or "" for the first few.
+std::vector<ConvPlan> make_plans(Exec& exec, const ConvProblem& problem, ConvFusion fusion,
+                                 std::string_view only) {
+  if (!only.ends_with(suffix(fusion))) return {};
+  only.remove_suffix(only.empty() ? 0 : suffix(fusion).size());
+  const ConvGraph graph = make_conv_graph(fused_part(problem, fusion));
+  std::vector<ConvPlan> plans;
+  for (CudnnPlan& plan :
+       graph.graph.plans(CudnnDevice(libraries(exec).cudnn()), kTimedPlans,
+                         problem.dtype != Dtype::kFloat32 || exec.cuda().tf32(), std::string(only)))
+    plans.push_back({fusion, graph, std::move(plan)});
+  return plans;
+}
+
+// Outputs of its own for a trial, so that the caller's hold what they held; what is added to in
+// place is copied.
+class Trial {
+ public:
+  Trial(Exec& exec, const ConvOperands& given) : operands_(given) {
+    const View given_output = given.output;
+    own(exec, operands_.output);
+    if (given.dgrad.accumulate) {
+      copy_view(exec, operands_.output, given_output);
+      own(exec, operands_.dgrad.part);
+    }
+    ConvEpilogue& e = operands_.forward;
+    if (e.residual && e.residual->data == given_output.data) {
+      copy_view(exec, operands_.output, given_output);
+      e.residual = &operands_.output;
+    }
+    if (e.mask) own(exec, mask_ = *e.mask), e.mask = &mask_;
+    if (e.normed) {
+      normed_ = *e.normed;
+      own(exec, normed_.y);
+      if (normed_.mask.data) own(exec, normed_.mask);
+      e.normed = &normed_;
+    }
+  }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+
+  const ConvOperands& operands() const { return operands_; }
+
+  // Whether the outputs are those of the other trial, up to rounding.
+  bool agrees(Exec& exec, const Trial& trusted) const {
+    return close(exec, operands_.output, trusted.operands_.output) &&
+           (!operands_.forward.mask || marks(exec, mask_, operands_.output)) &&
+           (!operands_.forward.normed ||
+            (close(exec, normed_.y, trusted.normed_.y) &&
+             (!normed_.mask.data || marks(exec, normed_.mask, normed_.y))));
+  }
+
+ private:
+  void own(Exec& exec, View& view) {
+    memory_.push_back(allocate_on(exec.device(), view.bytes(), "choosing a convolution's plan"));
+    view.data = memory_.back().get();
+  }
+
+  // Two samples on the host: enough to see that a kernel computes something else.
+  static std::vector<double> values(Exec& exec, View view) {
+    view.shape.n = std::min<int64_t>(view.shape.n, 2);
+    std::vector<std::byte> bytes(static_cast<size_t>(view.bytes()));
+    to_host(exec, bytes.data(), view);
+    view.data = bytes.data();
+    std::vector<double> values(static_cast<size_t>(view.count()));
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] = detail::load_element<double>(view, static_cast<int64_t>(i));
+    return values;
+  }
+
+  // Coarser than any rounding (bfloat16 keeps 2^-8, TF32 2^-11 of each operand), finer than any
+  // mistake: of the largest value, as sums cancel.
+  static bool close(Exec& exec, const View& a, const View& b) {
+    constexpr double kTolerance = 0x1p-6;
+    const std::vector<double> as = values(exec, a), bs = values(exec, b);
+    double largest = 0, worst = 0;
+    for (size_t i = 0; i < as.size(); ++i) {
+      largest = std::max(largest, std::abs(bs[i]));
+      const double error = std::abs(as[i] - bs[i]);
+      if (!(error <= worst)) worst = error;  // NaN stays
+    }
+    return worst <= kTolerance * largest;
+  }
+
+  static bool marks(Exec& exec, const View& mask, const View& of) {
+    const std::vector<double> bits = values(exec, mask), numbers = values(exec, of);
+    for (size_t i = 0; i < bits.size(); ++i)
+      if ((bits[i] != 0) != (numbers[i] > 0)) return false;
+    return true;
+  }
+
+  std::vector<DeviceMemory> memory_;
+  ConvOperands operands_;
+  View mask_;
+  NormedOutput normed_;
+};
+
+// Leaves out what does not give what the least fused plan, the last, gives.
+void keep_correct(Exec& exec, std::vector<ConvPlan>& plans, const ConvOperands& operands,
+                  const StagedOperand& staged) {
+  const ConvFusion least = plans.back().fusion;
+  Trial trusted(exec, operands);
+  run_plan(exec, plans.back(), trusted.operands(), staged);
+  std::erase_if(plans, [&](const ConvPlan& plan) {
+    if (plan.fusion == least) return false;
+    const Trial trial(exec, operands);
+    run_plan(exec, plan, trial.operands(), staged);
+    return !trial.agrees(exec, trusted);
+  });
+}
+
+// Microseconds of each plan.
+std::vector<PlanCandidate> measure(Exec& exec, const std::vector<ConvPlan>& plans,
+                                   const ConvOperands& operands, const StagedOperand& staged) {
+  constexpr int kCalls = 5;
+  const Trial trial(exec, operands);
+  std::vector<std::function<void()>> runs;
+  for (const ConvPlan& plan : plans)
+    runs.emplace_back([&] {
+      for (int call = 0; call < kCalls; ++call) run_plan(exec, plan, trial.operands(), staged);
+      synchronize(exec);
+    });
+  const std::vector<double> microseconds = time_in_turns(runs);
+  std::vector<PlanCandidate> candidates;
+  for (size_t i = 0; i < plans.size(); ++i)
+    candidates.push_back({plans[i].name(), microseconds[i] / kCalls});
+  return candidates;
+}
+
+}  // namespace
+
+std::string ConvPlan::name() const { return plan.name + std::string(suffix(fusion)); }
+
+ConvPlan choose_conv_plan(Exec& exec, const ConvProblem& problem, const ConvOperands& operands,
+                          const StagedOperand& staged) {
+  const std::string key = problem.text();
+  if (const PlanEntry* entry = exec.plans().find(key))
+    for (const ConvFusion fusion : fusions(problem))
+      for (ConvPlan& plan : make_plans(exec, problem, fusion, entry->chosen))
+        return std::move(plan);
+
+  std::vector<ConvPlan> plans;
+  for (const ConvFusion fusion : fusions(problem)) {
+    // In between only where cuDNN cannot do all: each plan costs a second.
+    if (fusion == ConvFusion::kProduct && !plans.empty()) continue;
+    for (ConvPlan& plan : make_plans(exec, problem, fusion, "")) plans.push_back(std::move(plan));
+  }
+  require(!plans.empty(), "cuDNN has no engine for the convolution '{}'", key);
+  keep_correct(exec, plans, operands, staged);
+  std::vector<PlanCandidate> measured = measure(exec, plans, operands, staged);
+  const size_t fastest = choose_candidate(measured);
+  exec.plans().record({key, measured[fastest].name, measured, problem.gflop()});
+  return std::move(plans[fastest]);
+}
+
+}  // namespace ringfort
