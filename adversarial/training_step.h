@@ -1,0 +1,50 @@
+// TrainingStep: from a batch on the device to moved weights: inner attack -> training pass -> update.
+#pragma once
+
+#include "adversarial/method.h"
+#include "engine/optimizer.h"
+
+namespace ringfort {
+
+// Over some steps of training.
+struct StepTotals {
+  double loss = 0;                  // sum over the images
+  int64_t correct = 0, images = 0;  // under the training attack, by the training pass
+
+  double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
+  double accuracy() const {
+    return images > 0 ? static_cast<double>(correct) / static_cast<double>(images) : 0;
+  }
+  StepTotals& operator+=(const StepTotals& other);
+};
+
+// What one step of training does to a batch; the benches time it alone.
+class TrainingStep {
+ public:
+  TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method, SgdOptions sgd,
+               Dtype dtype);
+
+  // x_nat (N, H, W, C) float32 in [0, 1]. Queues the step and does not wait for the device.
+  void run(const AttackInput& batch, double lr);
+
+  // Of the steps since the last call; waits until they are done.
+  StepTotals take_totals();
+
+  Sgd& optimizer() { return optimizer_; }
+  int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }
+  int64_t attack_kernels(int64_t batch) const { return attack_ ? attack_->kernels(batch) : 0; }
+
+ private:
+  Exec& exec_;
+  Pool& pool_;
+  Pool attack_pool_;
+  Model& model_;
+  OuterLoss outer_;
+  Dtype dtype_;
+  std::optional<TrainingAttack> attack_;
+  Sgd optimizer_;
+  Tensor totals_;       // sums of losses and of right answers, float64, kept on the device
+  int64_t images_ = 0;  // that they are of
+};
+
+}  // namespace ringfort
