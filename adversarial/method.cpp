@@ -50,7 +50,7 @@ TrainingMethod make_method(const Recipe& recipe) {
 Loss outer_loss(Pass& p, OuterLoss outer, const Var& logits, const Tensor& labels) {
   switch (outer) {
     case OuterLoss::kCrossEntropy:
-      return cross_entropy(p, logits, labels, 1.0 / static_cast<double>(labels.shape().n));
+      return cross_entropy(p, logits, labels, 1.0 / static_cast<double>(labels.view().count()));
   }
   fail("outer loss {} is not known", static_cast<int>(outer));
 }

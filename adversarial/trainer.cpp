@@ -65,7 +65,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
 
   require(recipe.opt == "sgd", "there is no optimizer '{}'; known is sgd", recipe.opt);
   const SgdOptions sgd{recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all};
-  step_ = std::make_unique<TrainingStep>(exec, pool_, *model_, method_, sgd, dtype);
+  step_ = std::make_unique<TrainingStep>(exec, *model_, method_, sgd, dtype);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
   loader_ = std::make_unique<Loader>(data, split_.training,

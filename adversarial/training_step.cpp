@@ -15,33 +15,52 @@ StepTotals& StepTotals::operator+=(const StepTotals& other) {
   return *this;
 }
 
-TrainingStep::TrainingStep(Exec& exec, Pool& pool, Model& model, const TrainingMethod& method,
-                           SgdOptions sgd, Dtype dtype)
+TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& method, SgdOptions sgd,
+                           Dtype dtype)
     : exec_(exec),
-      pool_(pool),
       attack_pool_(exec.device()),
+      training_pool_(exec.device()),
       model_(model),
       outer_(method.outer),
       dtype_(dtype),
       optimizer_(model.params(), sgd),
-      totals_(pool, matrix_shape(2, 1), Dtype::kFloat64) {
+      totals_(training_pool_, matrix_shape(2, 1), Dtype::kFloat64),
+      // As in the attack's graph: what is made of weights is made in every replay.
+      graph_(exec, "training pass", [this] { train(); },
+             {.before_capture = [this] { model_.params().cache().forget(); }}) {
   if (method.inner) attack_.emplace(exec, attack_pool_, model, *method.inner);
   clear(exec, totals_);
 }
 
 void TrainingStep::run(const AttackInput& batch, double lr) {
-  const Tensor x = attack_ ? attack_->run(batch) : batch.x_nat;
+  const Shape shape = batch.x_nat.shape();
+  if (attack_) {
+    x_ = attack_->run(batch);
+  } else {
+    if (!x_) x_ = Tensor(training_pool_, shape, Dtype::kFloat32);
+    copy_view(exec_, x_, batch.x_nat);
+  }
+  if (!labels_) labels_ = Tensor(training_pool_, vector_shape(shape.n), Dtype::kInt32);
+  copy_view(exec_, labels_, batch.labels);
+  optimizer_.set_lr(exec_, lr);
+  graph_.run(shape);
+  // A replay does not say so itself.
+  model_.params().master_and_copy_changed();
+  model_.params().statistics_changed();
+  images_ += shape.n;
+}
+
+void TrainingStep::train() {
   Loss loss;
   {
-    Pass p(exec_, pool_, model_.params(), {Wrt::kParams, BnMode::kBatchAndUpdate, dtype_});
-    const Var logits = model_.forward(p, p.input(x));
-    loss = outer_loss(p, outer_, logits, batch.labels);
+    Pass p(exec_, training_pool_, model_.params(), {Wrt::kParams, BnMode::kBatchAndUpdate, dtype_});
+    const Var logits = model_.forward(p, p.input(x_));
+    loss = outer_loss(p, outer_, logits, labels_);
     p.backward(logits, std::move(loss.dlogits));
   }
-  optimizer_.step(exec_, lr);
+  optimizer_.step(exec_);
   add_batch_totals(exec_, totals_.samples(0, 1), totals_.samples(1, 1), loss.loss, loss.prediction,
-                   batch.labels);
-  images_ += x.shape().n;
+                   labels_);
 }
 
 StepTotals TrainingStep::take_totals() {

@@ -48,14 +48,14 @@ double megabytes(const Pool& pool) { return static_cast<double>(pool.peak_bytes(
 void report_memory(Context& context, Model& model, const AttackInput& batch, const StepBench& bench,
                    Peer* peer) {
   Exec& exec = context.exec;
-  Pool attack_pool(exec.device()), training_pool(exec.device());
+  Pool attack_pool(exec.device());
   TrainingAttack attack(exec, attack_pool, model, bench.attack);
   attack.run(batch);
-  TrainingStep step(exec, training_pool, model, {}, {}, bench.training);
+  TrainingStep step(exec, model, {}, {}, bench.training);
   step.run(batch, 0.001);
   Figure figure{"attack memory beyond weights", megabytes(attack_pool), "MB", {}, ""};
   figure.comparisons.push_back({.reference_name = "training pass",
-                                .reference = megabytes(training_pool),
+                                .reference = megabytes(step.training_pool()),
                                 .goal = 0.25,
                                 .at_most = true});
   if (peer != nullptr && exec.device().kind == DeviceKind::kCuda)
@@ -75,6 +75,11 @@ void report_host(Context& context, const TrainingStep& step, const StepBench& be
                       "",
                       {{.reference_name = "kernels", .reference = 50, .goal = 1, .at_most = true}},
                       kernels > 0 ? "" : "the attack was not recorded"});
+  context.report.add({"kernels of the training pass and update",
+                      static_cast<double>(step.training_kernels()),
+                      "",
+                      {},
+                      ""});
   context.report.add(
       {"host time to queue a step", 1e3 * host_seconds(context.exec, run), "ms", {}, ""});
 }
@@ -95,7 +100,7 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
   initialize(exec, model->params(), 1);
   const AttackInput batch = make_batch(exec, pool, batch_size);
   const TrainingMethod method{bench.attack, OuterLoss::kCrossEntropy};
-  TrainingStep step(exec, pool, *model, method, {}, bench.training);
+  TrainingStep step(exec, *model, method, {}, bench.training);
   BareConvolutions attack_convolutions(exec, pool, *model, batch_size, attack_dtype);
   std::optional<BareConvolutions> training_convolutions;
   if (bench.training != attack_dtype)
@@ -109,7 +114,7 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
 
   const std::function<void()> run_ours = [&] { step.run(batch, 0.001); };
   run_ours();  // chooses plans, fills the pool
-  run_ours();  // on a GPU: records the attack
+  run_ours();  // on a GPU: records it
   std::vector<Timed> turns = {timed(exec, run_ours, cpu ? 1 : 5), timed(exec, [&] {
                                 // Short beside the step: several times, for a steadier median.
                                 for (int i = 0; i < (emulated ? 1 : 3); ++i) {

@@ -6,15 +6,19 @@
 namespace ringfort {
 namespace {
 
-View range_of(View flat, int64_t first, int64_t count) {
-  if (flat.data == nullptr) return flat;
-  flat.data = static_cast<std::byte*>(flat.data) + bytes_for(flat.dtype, first);
-  flat.shape = vector_shape(count);
-  return flat;
-}
-
 bool is_weight(ParamKind kind) {
   return kind == ParamKind::kConvWeight || kind == ParamKind::kLinearWeight;
+}
+
+// One bit per element of the flat buffers: set in filters and matrices.
+std::vector<uint8_t> bits_of_weights(const ParamStore& params) {
+  std::vector<uint8_t> bits(
+      static_cast<size_t>(bytes_for(Dtype::kBit, params.flat_master().count())));
+  for (const Segment& segment : params.segments())
+    if (is_weight(segment.kind))
+      for (int64_t i = segment.offset; i < segment.offset + segment.shape.count(); ++i)
+        bits[static_cast<size_t>(i / 8)] |= static_cast<uint8_t>(1u << (i % 8));
+  return bits;
 }
 
 }  // namespace
@@ -24,27 +28,31 @@ Sgd::Sgd(ParamStore& params, SgdOptions options)
   const View master = params.flat_master();
   momentum_ = Tensor(pool_, master.shape, master.dtype);
   clear_now(params.device(), momentum_);
-  // Padding between segments is zero and stays zero, so that a range may run across it.
-  for (const ParamId id : params.in_memory_order()) {
-    const Segment& segment = params.segment(id);
-    const float decay = options.decay_all || is_weight(segment.kind)
-                            ? static_cast<float>(options.weight_decay)
-                            : 0.0f;
-    if (ranges_.empty() || ranges_.back().weight_decay != decay)
-      ranges_.push_back({segment.offset, 0, decay});
-    ranges_.back().count = segment.offset + segment.shape.count() - ranges_.back().first;
-  }
+  lr_ = Tensor(pool_, vector_shape(1), Dtype::kFloat32);
+  clear_now(params.device(), lr_);
+  if (options.decay_all) return;
+  decays_ = Tensor(pool_, master.shape, Dtype::kBit);
+  write_now(params.device(), decays_, bits_of_weights(params).data());
+}
+
+void Sgd::set_lr(Exec& exec, double lr) {
+  const auto narrow = static_cast<float>(lr);
+  to_device(exec, lr_, &narrow);
+}
+
+void Sgd::step(Exec& exec) {
+  // Padding between segments is zero and stays zero, so the update runs across it.
+  const SgdUpdate update{0, static_cast<float>(options_.momentum),
+                         static_cast<float>(options_.weight_decay), options_.nesterov,
+                         lr_.as<float>()};
+  sgd_update(exec, params_.flat_master(), momentum_, params_.flat_gradient(), params_.flat_copy(),
+             decays_ ? decays_.view() : View{}, update);
+  params_.master_and_copy_changed();
 }
 
 void Sgd::step(Exec& exec, double lr) {
-  for (const Range& range : ranges_) {
-    const auto part = [&](View flat) { return range_of(flat, range.first, range.count); };
-    sgd_update(exec, part(params_.flat_master()), part(momentum_), part(params_.flat_gradient()),
-               part(params_.flat_copy()),
-               {static_cast<float>(lr), static_cast<float>(options_.momentum), range.weight_decay,
-                options_.nesterov});
-  }
-  params_.master_and_copy_changed();
+  set_lr(exec, lr);
+  step(exec);
 }
 
 }  // namespace ringfort

@@ -21,20 +21,20 @@ class Sgd {
   // One pass over the buffers: weights, momentum and, where there is one, the compute copy.
   void step(Exec& exec, double lr);
 
+  // The same in two parts, for a step that is recorded: the learning rate is written to the device,
+  // and the update reads it there.
+  void set_lr(Exec& exec, double lr);
+  void step(Exec& exec);
+
   View momentum_buffer() const { return momentum_; }
 
  private:
-  // Neighbouring segments with one weight decay.
-  struct Range {
-    int64_t first, count;
-    float weight_decay;
-  };
-
   ParamStore& params_;
   SgdOptions options_;
   Pool pool_;
   Tensor momentum_;
-  std::vector<Range> ranges_;
+  Tensor lr_;      // one float32
+  Tensor decays_;  // kBit, per element; none where all decay
 };
 
 }  // namespace ringfort

@@ -196,7 +196,8 @@ void map_channels_last(Exec& exec, const Fn& fn, const std::array<View, kOut>& o
 }  // namespace detail
 
 // out... = fn(in...) for every element. One output: fn returns S; several: fn returns Results<S,
-// kOut>. All views have one shape and one layout; dtypes are free, kBit included.
+// kOut>. All views have one shape and one layout; dtypes are free, kBit included. A functor with
+// resolve() reads its numbers where and when it runs (SgdUpdate in kernels/update.h).
 template <class Fn, size_t kOut, size_t kIn>
 void map(Exec& exec, const Fn& fn, const View (&outputs)[kOut], const View (&inputs)[kIn]) {
   const auto out = std::to_array(outputs);
@@ -206,7 +207,7 @@ void map(Exec& exec, const Fn& fn, const View (&outputs)[kOut], const View (&inp
 #ifdef RINGFORT_DEVICE_CODE
     if (exec.device().kind == DeviceKind::kCuda) return cuda::map<S>(exec, fn, out, in);
 #endif
-    detail::map_cpu<S>(exec, fn, out, in);
+    detail::map_cpu<S>(exec, detail::resolved(fn), out, in);
   });
 }
 

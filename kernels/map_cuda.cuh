@@ -114,9 +114,11 @@ __global__ void map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Extra extra, i
       load_some(in.view[k], first, n, inputs.value[k]);
   }
   extra.load(first, n, extras.value);
+  const auto formula = detail::resolved(fn);
   for (int j = 0; j < n; ++j) {
-    const auto result = apply<S>(fn, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
-                                 std::make_index_sequence<Extra::kCount>{});
+    const auto result =
+        apply<S>(formula, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
+                 std::make_index_sequence<Extra::kCount>{});
     for (int k = 0; k < static_cast<int>(kOut); ++k) results.value[k][j] = result_at(result, k);
   }
   for (int k = 0; k < static_cast<int>(kOut); ++k) {

@@ -29,6 +29,16 @@ constexpr Dtype kDtypeOf = Dtype::kFloat32;
 template <>
 inline constexpr Dtype kDtypeOf<double> = Dtype::kFloat64;
 
+// The functor as it is applied to elements. One that reads numbers where it runs has resolve(),
+// which is called once for many elements and not for each.
+template <class Fn>
+HD inline auto resolved(const Fn& fn) {
+  if constexpr (requires { fn.resolve(); })
+    return fn.resolve();
+  else
+    return fn;
+}
+
 template <class S>
 HD inline S load_element(const View& view, int64_t i) {
   switch (view.dtype) {

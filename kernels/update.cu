@@ -4,11 +4,21 @@
 
 namespace ringfort {
 
-void sgd_update(Exec& exec, View w, View m, View grad, View copy, const SgdUpdate& update) {
-  if (copy.data == nullptr)
-    map(exec, update, {w, m}, {w, m, grad});
-  else
-    map(exec, SgdUpdateWithCopy{update}, {w, m, copy}, {w, m, grad});
+void sgd_update(Exec& exec, View w, View m, View grad, View copy, View decays,
+                const SgdUpdate& update) {
+  const auto launch = [&](const auto& formula, const auto& outputs) {
+    if (decays.data == nullptr)
+      map(exec, formula, outputs, {w, m, grad});
+    else
+      map(exec, formula, outputs, {w, m, grad, decays});
+  };
+  if (copy.data == nullptr) {
+    const View outputs[] = {w, m};
+    launch(update, outputs);
+  } else {
+    const View outputs[] = {w, m, copy};
+    launch(SgdUpdateWithCopy{update}, outputs);
+  }
 }
 
 }  // namespace ringfort

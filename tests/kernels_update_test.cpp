@@ -44,7 +44,7 @@ TEST_CASE("SGD: momentum, Nesterov and weight decay, in float64 and float32, ove
           Exec exec(kTestDevice, 2);
           for (uint64_t step = 0; step < 3; ++step) {
             const Buffer grad(dtype, shape, random_vector(20011, 3 + step));
-            sgd_update(exec, w, m, grad, View{}, update);
+            sgd_update(exec, w, m, grad, View{}, View{}, update);
             plain.step(grad.values(), update);
           }
           const double tolerance = dtype == Dtype::kFloat64 ? 1e-15 : 4 * FLT_EPSILON;
@@ -62,11 +62,35 @@ TEST_CASE("SGD: the compute copy is the new weight, rounded, and changes nothing
   const Buffer grad(Dtype::kFloat32, shape, random_vector(1023, 3)), copy(Dtype::kBFloat16, shape);
   Exec exec(kTestDevice, 1);
   const SgdUpdate update{0.05f, 0.9f, 5e-4f, true};
-  sgd_update(exec, w, m, grad, copy, update);
-  sgd_update(exec, w_only, m_only, grad, View{}, update);
+  sgd_update(exec, w, m, grad, copy, View{}, update);
+  sgd_update(exec, w_only, m_only, grad, View{}, View{}, update);
   CHECK((w.bytes() == w_only.bytes()));
   CHECK((m.bytes() == m_only.bytes()));
   CHECK((copy.values() == testing::rounded_to(Dtype::kBFloat16, w.values())));
+}
+
+TEST_CASE("SGD: what does not decay, and a learning rate that stands on the device") {
+  const Shape shape = vector_shape(1023);
+  std::vector<double> decays = random_vector(1023, 5);
+  for (double& bit : decays) bit = bit > 0 ? 1 : 0;
+  const Buffer w(Dtype::kFloat64, shape, random_vector(1023, 1)),
+      m(Dtype::kFloat64, shape, random_vector(1023, 2)),
+      grad(Dtype::kFloat64, shape, random_vector(1023, 3)), bits(Dtype::kBit, shape, decays);
+  const SgdUpdate update{0.05f, 0.9f, 0.25f, false};
+  PlainSgd with{w.values(), m.values()}, without = with;
+  with.step(grad.values(), update);
+  without.step(grad.values(), {0.05f, 0.9f, 0, false});
+  testing::DeviceVector<float> lr;
+  lr.push_back(0.05f);
+  SgdUpdate elsewhere = update;
+  elsewhere.lr = 100;  // not read
+  elsewhere.lr_at = lr.data();
+  Exec exec(kTestDevice, 2);
+  sgd_update(exec, w, m, grad, View{}, bits, elsewhere);
+  std::vector<double> expected;
+  for (size_t i = 0; i < decays.size(); ++i)
+    expected.push_back(decays[i] != 0 ? with.w[i] : without.w[i]);
+  CHECK(relative_error(w.values(), expected) < 1e-15);
 }
 
 namespace {

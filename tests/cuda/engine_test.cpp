@@ -125,7 +125,7 @@ TEST_CASE("device: a training step moves the weights as on the CPU", "[engine]")
     std::vector<double> losses;
     for (const Device device : kDevices) {
       Side side(device, name, 8);
-      TrainingStep step(side.exec, side.pool, *side.model, {}, {}, Dtype::kFloat32);
+      TrainingStep step(side.exec, *side.model, {}, {}, Dtype::kFloat32);
       for (int i = 0; i < 2; ++i) {
         step.run(side.input(), 0.05);
         losses.push_back(step.take_totals().mean_loss());
@@ -136,6 +136,35 @@ TEST_CASE("device: a training step moves the weights as on the CPU", "[engine]")
     CHECK(losses[0] == Approx(losses[2]).epsilon(1e-5));
     CHECK(losses[1] == Approx(losses[3]).epsilon(1e-4));
     CHECK(largest_difference(weights[0], weights[1]) < 2e-4);
+  }
+}
+
+TEST_CASE("device: a training step is recorded once and replays what plain launches give",
+          "[engine]") {
+  const TrainingMethod method{three_steps(AttackBn::kEval), OuterLoss::kCrossEntropy};
+  for (const bool attacked : {false, true}) {
+    Side replayed(kDevices[1], "preact_resnet18", 8), plain(kDevices[1], "preact_resnet18", 8);
+    const auto step_of = [&](Side& side) {  // without momentum: a new step continues an old one
+      return std::make_unique<TrainingStep>(side.exec, *side.model,
+                                            attacked ? method : TrainingMethod{},
+                                            SgdOptions{.momentum = 0}, Dtype::kFloat32);
+    };
+    const auto statistics = [](Side& side) {
+      return to_vector<float>(side.exec, side.model->params().flat_statistics());
+    };
+    const auto answers = [](Side& side) {  // by what is made of the weights anew
+      return predict(side.exec, side.pool, *side.model, side.input().x_nat);
+    };
+    const auto step = step_of(replayed);
+    for (const uint32_t epoch : {0u, 1u, 2u}) {
+      const double lr = 0.05 / (1 + epoch);  // another one at every step
+      step->run(replayed.input(epoch), lr);
+      step_of(plain)->run(plain.input(epoch), lr);  // a first run, which is no replay
+      CHECK(replayed.master() == plain.master());
+      CHECK(statistics(replayed) == statistics(plain));
+      CHECK(answers(replayed) == answers(plain));
+    }
+    CHECK(step->training_kernels() >= 3 * 20);  // of each convolution at least three
   }
 }
 
