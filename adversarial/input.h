@@ -4,7 +4,7 @@
 
 #include "adversarial/attack.h"
 #include "adversarial/recipe.h"
-#include "engine/data/loader.h"
+#include "engine/data/feed.h"
 #include "kernels/augment.h"
 
 namespace ringfort {
@@ -14,7 +14,7 @@ namespace ringfort {
 PadCropFlip training_augment(const Recipe& recipe, uint32_t epoch);
 
 // augment: by default only bytes / 255.
-AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data, const Batch& batch,
+AttackInput make_input(Exec& exec, Pool& pool, const DeviceBatch& batch,
                        const PadCropFlip& augment = {}, uint32_t epoch = 0);
 
 // The given samples of the data set as they are.

@@ -68,13 +68,17 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
   step_ = std::make_unique<TrainingStep>(exec, *model_, method_, sgd, dtype);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
-  loader_ = std::make_unique<Loader>(data, split_.training,
-                                     LoaderOptions{recipe.batch_size, recipe.seed, true, true});
-  require(loader_->batches_per_epoch() > 0, "train: {} training images do not fill one batch of {}",
-          split_.training.size(), recipe.batch_size);
-  total_steps_ = loader_->batches_per_epoch() * recipe.epochs;
+  feed_ = std::make_unique<Feed>(exec, data, split_.training,
+                                 LoaderOptions{.batch_size = recipe.batch_size,
+                                               .seed = recipe.seed,
+                                               .shuffle = true,
+                                               .drop_last = true});
+  require(feed_->loader().batches_per_epoch() > 0,
+          "train: {} training images do not fill one batch of {}", split_.training.size(),
+          recipe.batch_size);
+  total_steps_ = feed_->loader().batches_per_epoch() * recipe.epochs;
   if (recipe.max_steps > 0) total_steps_ = std::min(total_steps_, recipe.max_steps);
-  schedule_ = make_schedule(recipe, total_steps_, loader_->batches_per_epoch());
+  schedule_ = make_schedule(recipe, total_steps_, feed_->loader().batches_per_epoch());
   probe_ = held_out(std::min<int64_t>(recipe.probe_samples, recipe.hold_out));
   validation_ = held_out(recipe.hold_out);
 }
@@ -127,14 +131,14 @@ StepTotals Trainer::take_totals() {
 bool Trainer::run_epoch(int epoch) {
   epoch_totals_ = {};
   epoch_started_ = now();
-  loader_->start_epoch(static_cast<uint32_t>(epoch));
-  Batch batch;
+  feed_->start_epoch(static_cast<uint32_t>(epoch));
+  DeviceBatch batch;
   double lr = 0;
   bool healthy = true;
-  while (healthy && result_.steps < total_steps_ && loader_->next(batch)) {
+  while (healthy && result_.steps < total_steps_ && feed_->next(pool_, batch)) {
     lr = learning_rate(schedule_, result_.steps);
     const auto key = static_cast<uint32_t>(epoch);
-    step_->run(make_input(exec_, pool_, data_, batch, training_augment(recipe_, key), key), lr);
+    step_->run(make_input(exec_, pool_, batch, training_augment(recipe_, key), key), lr);
     ++result_.steps;
     const bool probe =
         recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
@@ -144,8 +148,8 @@ bool Trainer::run_epoch(int epoch) {
     StepRecord record;
     record.step = result_.steps;
     record.total_steps = total_steps_;
-    record.epoch =
-        static_cast<double>(result_.steps) / static_cast<double>(loader_->batches_per_epoch());
+    record.epoch = static_cast<double>(result_.steps) /
+                   static_cast<double>(feed_->loader().batches_per_epoch());
     record.loss = totals.mean_loss();
     record.accuracy = totals.accuracy();
     record.lr = lr;

@@ -10,8 +10,8 @@
 #include "adversarial/observer.h"
 #include "adversarial/training_step.h"
 #include "engine/data/dataset.h"
+#include "engine/data/feed.h"
 #include "engine/data/hold_out.h"
-#include "engine/data/loader.h"
 #include "engine/schedule.h"
 #include "engine/snapshot.h"
 
@@ -56,7 +56,7 @@ class Trainer {
   std::unique_ptr<Model> model_;
   TrainingMethod method_;
   std::unique_ptr<TrainingStep> step_;
-  std::unique_ptr<Loader> loader_;
+  std::unique_ptr<Feed> feed_;
   Schedule schedule_;
   CollapseDetector collapse_;
   std::optional<Snapshot> healthy_;  // at the last healthy probe

@@ -12,11 +12,13 @@ struct CropRow {
   const int64_t* samples;
   int64_t height, width, channels;
   PadCropFlip augment;
+  ImageOrder order;
 
   HD void operator()(int64_t row) const {
     const int64_t n = row / height, h = row % height;
     const PadCropFlip::Choice choice = augment.choose(samples[n]);
     const int64_t from_h = h + choice.dy;
+    const int64_t image = order == ImageOrder::kDataset ? samples[n] : n;
     float* to = x + row * width * channels;
     for (int64_t w = 0; w < width; ++w) {
       const int64_t from_w = (choice.mirrored ? width - 1 - w : w) + choice.dx;
@@ -24,7 +26,7 @@ struct CropRow {
       for (int64_t c = 0; c < channels; ++c)
         to[w * channels + c] =
             inside ? static_cast<float>(
-                         bytes[((n * height + from_h) * width + from_w) * channels + c]) /
+                         bytes[((image * height + from_h) * width + from_w) * channels + c]) /
                          255.0f
                    : 0.0f;
     }
@@ -34,14 +36,17 @@ struct CropRow {
 }  // namespace
 
 void pad_crop_flip(Exec& exec, View x, View bytes, const int64_t* samples,
-                   const PadCropFlip& augment) {
-  require(x.dtype == Dtype::kFloat32 && bytes.dtype == Dtype::kUint8 && x.shape == bytes.shape,
+                   const PadCropFlip& augment, ImageOrder order) {
+  Shape images = bytes.shape;
+  if (order == ImageOrder::kDataset) images.n = x.shape.n;
+  require(x.dtype == Dtype::kFloat32 && bytes.dtype == Dtype::kUint8 && x.shape == images,
           "pad_crop_flip: needs uint8 {} and float32 views of one shape", to_string(bytes.shape));
   require(augment.pad >= 0 && augment.pad < 1024, "pad_crop_flip: pad must be in [0, 1024), got {}",
           augment.pad);
   const Shape s = x.shape;
-  for_each(exec, s.n * s.h, s.w * s.c,
-           CropRow{x.as<float>(), bytes.as<const uint8_t>(), samples, s.h, s.w, s.c, augment});
+  for_each(
+      exec, s.n * s.h, s.w * s.c,
+      CropRow{x.as<float>(), bytes.as<const uint8_t>(), samples, s.h, s.w, s.c, augment, order});
 }
 
 }  // namespace ringfort

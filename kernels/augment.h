@@ -28,8 +28,12 @@ struct PadCropFlip {
   }
 };
 
-// x (N, H, W, C) float32, channels last, from bytes (N, H, W, C). samples: data-set indices.
+// x (N, H, W, C) float32, channels last, from bytes (M, H, W, C). samples (N): data-set indices.
+enum class ImageOrder {
+  kBatch,    // M = N: image n of `bytes` is sample n
+  kDataset,  // `bytes` is the whole data set: image samples[n]
+};
 void pad_crop_flip(Exec& exec, View x, View bytes, const int64_t* samples,
-                   const PadCropFlip& augment);
+                   const PadCropFlip& augment, ImageOrder order = ImageOrder::kBatch);
 
 }  // namespace ringfort

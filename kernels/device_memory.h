@@ -29,6 +29,7 @@ enum class CopyDirection { kToDevice, kToHost, kWithin };
 namespace cuda {
 void* allocate(int64_t bytes, const char* purpose);
 void release(void* memory);
+int64_t free_memory();  // bytes, of the current device
 void copy(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction);
 void clear(Exec& exec, void* to, int64_t bytes);
 void copy_now(void* to, const void* from, int64_t bytes, CopyDirection direction);

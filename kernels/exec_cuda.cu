@@ -69,6 +69,12 @@ void* allocate(int64_t bytes, const char* purpose) {
 
 void release(void* memory) { cudaFree(memory); }
 
+int64_t free_memory() {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  return static_cast<int64_t>(free);
+}
+
 static cudaMemcpyKind kind_of(CopyDirection direction) {
   return direction == CopyDirection::kToDevice ? cudaMemcpyHostToDevice
          : direction == CopyDirection::kToHost ? cudaMemcpyDeviceToHost

@@ -25,6 +25,7 @@ namespace cuda {
 
 void* allocate(int64_t, const char*) { refuse(); }
 void release(void*) {}
+int64_t free_memory() { refuse(); }
 void copy(Exec&, void*, const void*, int64_t, CopyDirection) { refuse(); }
 void clear(Exec&, void*, int64_t) { refuse(); }
 void copy_now(void*, const void*, int64_t, CopyDirection) { refuse(); }

@@ -11,9 +11,10 @@
 #include <set>
 
 #include "engine/data/dataset.h"
+#include "engine/data/feed.h"
 #include "engine/data/formats.h"
 #include "engine/data/hold_out.h"
-#include "engine/data/loader.h"
+#include "engine/transfer.h"
 #include "tests/temp_folder.h"
 
 using namespace ringfort;
@@ -379,6 +380,34 @@ TEST_CASE("the loader gives what a synchronous gather gives", "[data]") {
     }
     CHECK_FALSE(loader.next(batch));
     CHECK_FALSE(loader.next(batch));
+  }
+}
+
+TEST_CASE("a feed gives the loader's batches, whole data set in place or batch by batch",
+          "[data]") {
+  const Dataset data = numbered_dataset(53);
+  Exec exec({}, 1);
+  Pool pool;
+  for (const Residency residency : {Residency::kAuto, Residency::kStreamed}) {
+    Feed feed(exec, data, iota(53), {.batch_size = 8, .seed = 5}, residency);
+    CHECK(feed.resident() == (residency == Residency::kAuto));
+    Loader loader(data, iota(53), {.batch_size = 8, .seed = 5});
+    feed.start_epoch(2);
+    loader.start_epoch(2);
+    DeviceBatch batch;
+    Batch expected;
+    while (loader.next(expected)) {
+      REQUIRE(feed.next(pool, batch));
+      CHECK(to_vector<int64_t>(exec, batch.samples) == expected.samples);
+      CHECK(to_vector<int32_t>(exec, batch.labels) == expected.labels);
+      const Tensor x(pool, batch.shape, Dtype::kFloat32);
+      pad_crop_flip(exec, x, batch.images, batch.samples.as<int64_t>(), {}, batch.order);
+      const auto pixels = to_vector<float>(exec, x);
+      REQUIRE(pixels.size() == expected.pixels.size());
+      for (size_t i = 0; i < pixels.size(); ++i)
+        CHECK(pixels[i] == static_cast<float>(expected.pixels[i]) / 255.0f);
+    }
+    CHECK_FALSE(feed.next(pool, batch));
   }
 }
 

@@ -24,15 +24,17 @@ uint32_t bounded_draw(const RandomKey& key, uint64_t position, uint32_t bound) {
 
 }  // namespace
 
-void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch) {
+void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch,
+                  bool pixels) {
   const auto image_bytes = static_cast<size_t>(data.image_bytes());
-  batch.pixels.resize(samples.size() * image_bytes);
+  batch.pixels.resize(pixels ? samples.size() * image_bytes : 0);
   batch.labels.resize(samples.size());
   batch.samples.assign(samples.begin(), samples.end());
   for (size_t i = 0; i < samples.size(); ++i) {
+    batch.labels[i] = data.labels[static_cast<size_t>(samples[i])];
+    if (!pixels) continue;
     const std::span<const uint8_t> image = data.image(samples[i]);
     std::copy(image.begin(), image.end(), batch.pixels.data() + i * image_bytes);
-    batch.labels[i] = data.labels[static_cast<size_t>(samples[i])];
   }
 }
 
@@ -72,6 +74,10 @@ int64_t Loader::samples_per_epoch() const {
   return options_.drop_last ? batches_per_epoch() * options_.batch_size : count;
 }
 
+int64_t Loader::samples_per_batch() const {
+  return std::min<int64_t>(options_.batch_size, static_cast<int64_t>(indices_.size()));
+}
+
 void Loader::start_epoch(uint32_t epoch) {
   thread_ = std::jthread();  // stops and joins the epoch before: no lock is needed below
   for (Batch& batch : ready_) spare_.push_back(std::move(batch));
@@ -105,7 +111,7 @@ void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch) {
     for (size_t begin = 0; begin < total;) {
       const size_t size = std::min(static_cast<size_t>(options_.batch_size), total - begin);
       Batch batch = spare_batch();
-      gather_batch(data_, std::span(order).subspan(begin, size), batch);
+      gather_batch(data_, std::span(order).subspan(begin, size), batch, options_.pixels);
       if (!put(stop, std::move(batch))) break;
       begin += size;
     }

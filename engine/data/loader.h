@@ -25,7 +25,8 @@ struct Batch {
 };
 
 // Fills `batch` with the given samples of `data`, in that order.
-void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch);
+void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch,
+                  bool pixels = true);
 
 // A permutation of `indices`, uniform over all (Fisher-Yates with unbiased draws), keyed by seed
 // and epoch.
@@ -36,6 +37,7 @@ struct LoaderOptions {
   uint64_t seed = 0;
   bool shuffle = true;     // otherwise the order of the indices, in every epoch
   bool drop_last = false;  // leave out a last batch that is not full
+  bool pixels = true;      // false: only labels and sample numbers, for who has the images already
 };
 
 class Loader {
@@ -55,6 +57,7 @@ class Loader {
 
   int64_t batches_per_epoch() const;
   int64_t samples_per_epoch() const;
+  int64_t samples_per_batch() const;  // at most
 
  private:
   void gather_epoch(const std::stop_token& stop, uint32_t epoch);

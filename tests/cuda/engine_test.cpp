@@ -3,6 +3,7 @@
 // gives the same bytes. On the emulated device host code that touches device memory is seen by the
 // address sanitizer.
 #include <catch2/catch.hpp>
+#include <numeric>
 
 #include "adversarial/evaluate.h"
 #include "adversarial/input.h"
@@ -216,6 +217,48 @@ TEST_CASE("device: training again with the same seed gives the same bytes", "[en
     saved.push_back(test::slurp(folder / "last.safetensors"));
   }
   CHECK(saved[0] == saved[1]);
+}
+
+TEST_CASE("device: batches of a data set that lies there and of one that is uploaded are the CPU's",
+          "[engine]") {
+  const Dataset data = quarters(50, 3);
+  std::vector<int64_t> indices(40);
+  std::iota(indices.begin(), indices.end(), 7);
+  std::vector<std::vector<float>> pixels;
+  std::vector<std::vector<int64_t>> samples;
+  std::vector<std::vector<int32_t>> labels;
+  for (const Device device : kDevices)
+    for (const Residency residency : {Residency::kResident, Residency::kStreamed}) {
+      Exec exec(device, 1);
+      Pool pool(device);
+      Feed feed(exec, data, indices, {.batch_size = 12, .seed = 3}, residency);
+      CHECK(feed.resident() == (residency == Residency::kResident));
+      const auto join = [](auto& to, const auto& more) {
+        to.insert(to.end(), more.begin(), more.end());
+      };
+      std::vector<AttackInput> inputs;  // all queued before any is looked at
+      for (const uint32_t epoch : {0u, 1u}) {
+        feed.start_epoch(epoch);
+        DeviceBatch batch;
+        while (feed.next(pool, batch))
+          inputs.push_back(
+              make_input(exec, pool, batch, {2, true, {5, Purpose::kAugment, epoch}}, epoch));
+      }
+      pixels.emplace_back(), samples.emplace_back(), labels.emplace_back();
+      for (const AttackInput& input : inputs) {
+        join(pixels.back(), to_vector<float>(exec, input.x_nat));
+        join(samples.back(), to_vector<int64_t>(exec, input.samples));
+        join(labels.back(), to_vector<int32_t>(exec, input.labels));
+      }
+    }
+  CHECK(samples[0].size() == 80);
+  for (size_t i = 0; i < samples[0].size(); ++i)
+    CHECK(labels[0][i] == data.labels[static_cast<size_t>(samples[0][i])]);
+  for (size_t side = 1; side < pixels.size(); ++side) {
+    CHECK(pixels[side] == pixels[0]);
+    CHECK(samples[side] == samples[0]);
+    CHECK(labels[side] == labels[0]);
+  }
 }
 
 TEST_CASE("device: a graph whose work waits for the host runs without a recording, and says so",

@@ -7,9 +7,11 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
+#include <set>
 #include <stdexcept>
 #include <vector>
 
@@ -280,15 +282,73 @@ struct EmulatedGraph {
 };
 struct EmulatedStream {
   std::unique_ptr<EmulatedGraph> captured;  // while a capture goes on
+  bool late = false;
+  std::deque<std::function<void()>> queue;  // of a late stream
+  int64_t queued = 0, done = 0;
+
+  void add(std::function<void()> work) {
+    if (!late) return work();
+    queue.push_back(std::move(work));
+    ++queued;
+  }
+  void run_until(int64_t number) {
+    while (done < number) {
+      const std::function<void()> work = std::move(queue.front());
+      queue.pop_front();
+      ++done;
+      work();
+    }
+  }
+  void finish() { run_until(queued); }
 };
+
+// The work that a stream had been given when the event was recorded.
+struct EmulatedEvent {
+  EmulatedStream* stream = nullptr;
+  int64_t number = 0;
+  void wait() const {
+    if (stream != nullptr) stream->run_until(number);
+  }
+};
+
+namespace ringfort::emulation {
+namespace {
+
+bool late_streams = false;
+std::set<EmulatedStream*>& streams() {
+  static std::set<EmulatedStream*> all;
+  return all;
+}
+std::map<void*, size_t>& page_locked() {
+  static std::map<void*, size_t> all;
+  return all;
+}
+bool is_page_locked(const void* memory) {
+  const auto* at = static_cast<const std::byte*>(memory);
+  for (const auto& [first, bytes] : page_locked())
+    if (at >= first && at < static_cast<std::byte*>(first) + bytes) return true;
+  return false;
+}
+
+}  // namespace
+
+void set_late_streams(bool late) { late_streams = late; }
+
+}  // namespace ringfort::emulation
 
 void emulation::submit(EmulatedStream* stream, std::function<void()> work, bool kernel) {
   if (stream != nullptr && stream->captured) {
     stream->captured->nodes.push_back({kernel, std::move(work)});
     return;
   }
-  const Open open;
-  work();
+  const auto run = [work = std::move(work)] {
+    const Open open;
+    work();
+  };
+  if (stream != nullptr)
+    stream->add(run);
+  else
+    run();
 }
 
 const char* cudaGetErrorString(cudaError_t error) {
@@ -315,14 +375,40 @@ cudaError_t cudaSetDevice(int device) { return device == 0 ? cudaSuccess : cudaE
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new EmulatedStream;
+  (*stream)->late = emulation::late_streams;
+  emulation::streams().insert(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  stream->finish();
+  emulation::streams().erase(stream);
   delete stream;
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  return stream->captured ? cudaErrorInvalidValue : cudaSuccess;  // as CUDA refuses it
+  if (stream->captured) return cudaErrorInvalidValue;  // as CUDA refuses it
+  stream->finish();
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new EmulatedEvent;
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {stream, stream->queued};
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  event->wait();
+  return cudaSuccess;
+}
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  stream->add([recorded = *event] { recorded.wait(); });
+  return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
@@ -336,6 +422,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 }
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  cudaDeviceSynchronize();  // as CUDA does
   const auto found = emulation::allocations().find(memory);
   if (found == emulation::allocations().end()) return cudaErrorInvalidValue;
   ASAN_UNPOISON_MEMORY_REGION(memory, found->second);
@@ -343,10 +430,40 @@ cudaError_t cudaFree(void* memory) {
   std::free(memory);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  *memory = std::malloc(bytes);
+  if (*memory == nullptr) return cudaErrorMemoryAllocation;
+  emulation::page_locked()[*memory] = bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFreeHost(void* memory) {
+  if (memory == nullptr) return cudaSuccess;
+  cudaDeviceSynchronize();
+  if (emulation::page_locked().erase(memory) == 0) return cudaErrorInvalidValue;
+  std::free(memory);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
+  if (stream != nullptr && stream->late && !stream->captured) {
+    // Ordinary host memory is read before the call returns, and written before it returns;
+    // page-locked memory when the copy is done.
+    if (kind == cudaMemcpyHostToDevice && !emulation::is_page_locked(from)) {
+      const auto* first = static_cast<const std::byte*>(from);
+      emulation::submit(
+          stream,
+          [=, copy = std::vector<std::byte>(first, first + bytes)] {
+            std::memcpy(to, copy.data(), bytes);
+          },
+          false);
+      return cudaSuccess;
+    }
+  }
   emulation::submit(
       stream, [=] { std::memcpy(to, from, bytes); }, false);
+  if (stream != nullptr && stream->late && !stream->captured && kind == cudaMemcpyDeviceToHost &&
+      !emulation::is_page_locked(to))
+    stream->finish();
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
@@ -393,12 +510,17 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return cudaGraphDestroy(executable);
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  cudaDeviceSynchronize();
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+  cudaDeviceSynchronize();
   return cudaMemsetAsync(to, value, bytes, nullptr);
 }
-cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+cudaError_t cudaDeviceSynchronize() {
+  for (EmulatedStream* stream : emulation::streams()) stream->finish();
+  return cudaSuccess;
+}
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
   *free_bytes = *total_bytes = size_t{1} << 32;
   return cudaSuccess;
