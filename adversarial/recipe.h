@@ -45,7 +45,7 @@ struct Recipe {
   double sched_peak = 0.4;       // cyclic: share of training at which lr peaks
   std::vector<double> decay_milestones = {0.5, 0.75};  // piecewise: shares of training
   double decay_rate = 0.1;                             // piecewise: factor at each milestone
-  double warmup_epochs = 0;  // linear from 0 to lr before the schedule takes over
+  double warmup_epochs = 0;  // the schedule's rate is scaled up linearly over these
   double min_lr = 0;         // cosine: where it ends
 
   // controller

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "adversarial/input.h"
 #include "engine/transfer.h"
@@ -39,16 +40,25 @@ Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_
   return schedule;
 }
 
+int64_t probe_images(const Recipe& recipe) {
+  return std::min(recipe.probe_samples, recipe.hold_out);
+}
+
 }  // namespace
 
-Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
+Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure)
     : exec_(exec),
       recipe_(recipe),
       data_(data),
+      measure_(std::move(measure)),
       pool_(exec.device()),
       split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
       method_(make_method(recipe)),
-      collapse_(recipe.collapse_drop) {
+      collapse_(recipe.collapse_drop, probe_images(recipe)) {
+  if (!measure_)
+    measure_ = [this](Model& model, const AttackInput& images, int steps) {
+      return under_validation_attack(model, images, steps);
+    };
   const Dtype dtype = parse_dtype(recipe.dtype);
   ModelSpec spec;
   spec.name = recipe.model;
@@ -79,7 +89,11 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data)
   total_steps_ = feed_->loader().batches_per_epoch() * recipe.epochs;
   if (recipe.max_steps > 0) total_steps_ = std::min(total_steps_, recipe.max_steps);
   schedule_ = make_schedule(recipe, total_steps_, feed_->loader().batches_per_epoch());
-  probe_ = held_out(std::min<int64_t>(recipe.probe_samples, recipe.hold_out));
+  require(schedule_.warmup_steps < total_steps_,
+          "train: warm-up takes {} steps and training only {}; lower --warmup-epochs (now {}) or "
+          "train longer",
+          schedule_.warmup_steps, total_steps_, recipe.warmup_epochs);
+  probe_ = held_out(probe_images(recipe));
   validation_ = held_out(recipe.hold_out);
 }
 
@@ -91,9 +105,9 @@ AttackInput Trainer::held_out(int64_t count) {
                     std::span(split_.held_out).first(static_cast<size_t>(count)));
 }
 
-double Trainer::robust_accuracy(const AttackInput& images, int steps) {
+double Trainer::under_validation_attack(Model& model, const AttackInput& images, int steps) {
   const AttackResult result =
-      attack(exec_, pool_, *model_, images, validation_attack(recipe_, steps), recipe_.batch_size);
+      attack(exec_, pool_, model, images, validation_attack(recipe_, steps), recipe_.batch_size);
   const auto standing = std::count(result.fooled.begin(), result.fooled.end(), uint8_t{0});
   return static_cast<double>(standing) / static_cast<double>(result.fooled.size());
 }
@@ -119,10 +133,10 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
 // The totals since the last call, which also count for the epoch.
 StepTotals Trainer::take_totals() {
   const StepTotals totals = step_->take_totals();
-  require(
-      std::isfinite(totals.loss),
-      "train: the loss is no longer finite by step {}; a smaller --lr or --warmup-epochs 1 helps",
-      result_.steps);
+  require(std::isfinite(totals.loss),
+          "train: the loss is no longer finite by step {}; lower --lr (now {}) or, where this is "
+          "early in training, raise --warmup-epochs (now {})",
+          result_.steps, recipe_.lr, recipe_.warmup_epochs);
   epoch_totals_ += totals;
   return totals;
 }
@@ -169,7 +183,9 @@ bool Trainer::run_epoch(int epoch) {
 
 // Runs the probe; false where training must stop.
 bool Trainer::healthy_after_probe(StepRecord& record) {
-  record.probe_accuracy = robust_accuracy(probe_, 10);
+  record.probe_accuracy = measure_(*model_, probe_, 10);
+  // Standard training is not meant to be robust; that it is not is no collapse.
+  if (!method_.inner) return true;
   const auto sentence = collapse_.observe(*record.probe_accuracy, record.accuracy, record.step);
   if (!sentence) {
     healthy_.reset();  // its memory serves the next one
@@ -179,13 +195,11 @@ bool Trainer::healthy_after_probe(StepRecord& record) {
   }
   observer_->on_message(*sentence);
   if (recipe_.on_collapse == "continue") return true;
-  if (recipe_.on_collapse == "restore" && healthy_) {
-    go_back();
-    return true;
-  }
-  observer_->on_message("training stops here; best.safetensors is from before the collapse");
-  // In the first epoch there is no best checkpoint yet: the last healthy probe's weights become it.
-  if (best_.epoch() == 0 && healthy_) go_back();
+  // Where training stops, too: collapsed weights become neither the best nor the last checkpoint.
+  go_back();
+  if (recipe_.on_collapse == "restore") return true;
+  observer_->on_message(
+      "training stops here; best and last checkpoint are from before the collapse");
   return false;
 }
 
@@ -212,7 +226,7 @@ void Trainer::finish_epoch(int epoch, double lr) {
     int64_t correct = 0;
     for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];
     record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
-    record.robust_accuracy = robust_accuracy(validation_, recipe_.val_attack_steps);
+    record.robust_accuracy = measure_(*model_, validation_, recipe_.val_attack_steps);
   }
   record.best = best_.observe(record.epoch, record.robust_accuracy);
   if (record.best) save("best.safetensors", record);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 
 #include "adversarial/best_epoch.h"
 #include "adversarial/collapse.h"
@@ -24,21 +25,26 @@ struct TrainingResult {
   bool collapsed = false;  // training stopped because of catastrophic overfitting
 };
 
+// Robust accuracy of the model on some images under PGD with so many steps, in [0, 1].
+using RobustAccuracy = std::function<double(Model& model, const AttackInput& images, int steps)>;
+
 // Trains by the recipe on `data`.
 class Trainer {
  public:
-  // Checks the recipe against the data; writes nothing.
-  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data);
+  // Checks the recipe against the data; writes nothing. measure: what the collapse probes and the
+  // choice of the best epoch go by; where it is empty, validation_attack().
+  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure = {});
   ~Trainer();
 
   // Writes best.safetensors and last.safetensors into `folder`, which exists, and tells `observer`.
   // Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
   Model& model() { return *model_; }
+  const Sgd& optimizer() const { return step_->optimizer(); }
 
  private:
   AttackInput held_out(int64_t count);
-  double robust_accuracy(const AttackInput& images, int steps);
+  double under_validation_attack(Model& model, const AttackInput& images, int steps);
   bool run_epoch(int epoch);
   StepTotals take_totals();
   bool healthy_after_probe(StepRecord& record);
@@ -49,6 +55,7 @@ class Trainer {
   Exec& exec_;
   const Recipe recipe_;
   const Dataset& data_;
+  RobustAccuracy measure_;
   std::filesystem::path folder_;
   TrainingObserver* observer_ = nullptr;
   Pool pool_;
@@ -59,7 +66,7 @@ class Trainer {
   std::unique_ptr<Feed> feed_;
   Schedule schedule_;
   CollapseDetector collapse_;
-  std::optional<Snapshot> healthy_;  // at the last healthy probe
+  std::optional<Snapshot> healthy_;  // at the last healthy probe; there is one before any collapse
   double healthy_accuracy_ = 0;      // of that probe
   BestEpoch best_;
   AttackInput probe_, validation_;

@@ -6,11 +6,10 @@
 #include "kernels/error.h"
 
 namespace ringfort {
+namespace {
 
-double learning_rate(const Schedule& s, int64_t step) {
-  require(step >= 0 && step < s.total_steps, "schedule: step {} of {} steps", step, s.total_steps);
-  const double at = static_cast<double>(step), total = static_cast<double>(s.total_steps);
-  if (step < s.warmup_steps) return s.lr * (at + 1) / static_cast<double>(s.warmup_steps);
+double scheduled(const Schedule& s, double at) {
+  const auto total = static_cast<double>(s.total_steps);
   switch (s.kind) {
     case ScheduleKind::kConstant:
       return s.lr;
@@ -30,6 +29,15 @@ double learning_rate(const Schedule& s, int64_t step) {
       return s.min_lr + (s.lr - s.min_lr) * 0.5 * (1 + std::cos(std::numbers::pi * at / total));
   }
   return s.lr;
+}
+
+}  // namespace
+
+double learning_rate(const Schedule& s, int64_t step) {
+  require(step >= 0 && step < s.total_steps, "schedule: step {} of {} steps", step, s.total_steps);
+  const auto at = static_cast<double>(step);
+  const double rate = scheduled(s, at);
+  return step < s.warmup_steps ? rate * (at + 1) / static_cast<double>(s.warmup_steps) : rate;
 }
 
 }  // namespace ringfort

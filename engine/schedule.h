@@ -18,8 +18,11 @@ struct Schedule {
   ScheduleKind kind = ScheduleKind::kConstant;
   double lr = 0.1;
   int64_t total_steps = 1;
-  int64_t warmup_steps = 0;  // linear from 0 to lr first; the schedule's own clock runs from step 0
-  double peak = 0.4;         // share of training, in (0, 1)
+  // Over the first steps the schedule's rate is scaled by a factor that rises linearly to 1. The
+  // schedule's clock runs from step 0, so a warm-up only ever lowers a rate, and nothing jumps
+  // where it ends.
+  int64_t warmup_steps = 0;
+  double peak = 0.4;               // share of training, in (0, 1)
   std::vector<double> milestones;  // shares of training, ascending
   double decay_rate = 0.1;
   double min_lr = 0;

@@ -1,6 +1,7 @@
 // Learning-rate schedules against their closed forms: ends, peak, milestones, warm-up.
 #include "engine/schedule.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -88,6 +89,24 @@ TEST_CASE("Warm-up rises in equal steps to lr while the schedule's clock runs", 
   CHECK(learning_rate(schedule, 4) == 0.2);
   CHECK(learning_rate(schedule, 49) == 0.2);
   CHECK(learning_rate(schedule, 50) == Approx(0.02).epsilon(1e-12));
+}
+
+TEST_CASE("Warm-up scales any schedule up to its own rate and then leaves it alone", "[schedule]") {
+  for (const ScheduleKind kind : {ScheduleKind::kConstant, ScheduleKind::kPiecewise,
+                                  ScheduleKind::kCyclic, ScheduleKind::kCosine}) {
+    Schedule cold = schedule_of(kind, 100);
+    cold.milestones = {0.1, 0.6};
+    cold.min_lr = 0.01;
+    for (const int64_t warmup_steps : {1, 15, 60, 99}) {  // before and after a cyclic rate's peak
+      Schedule warm = cold;
+      warm.warmup_steps = warmup_steps;
+      for (int64_t step = 0; step < 100; ++step) {
+        const double rise =
+            std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup_steps));
+        CHECK(learning_rate(warm, step) == Approx(rise * learning_rate(cold, step)).epsilon(1e-12));
+      }
+    }
+  }
 }
 
 TEST_CASE("Steps outside training are refused", "[schedule]") {

@@ -62,7 +62,7 @@ std::vector<RecipeField> optimizer_fields() {
       {"optimizer", "decay-rate", &Recipe::decay_rate, "piecewise: factor at each milestone",
        {0, 1, true}},
       {"optimizer", "warmup-epochs", &Recipe::warmup_epochs,
-       "epochs of linear warm-up before the schedule takes over", {0, 1e6}},
+       "epochs of warm-up: the schedule's rate is scaled up linearly over them", {0, 1e6}},
       {"optimizer", "min-lr", &Recipe::min_lr, "cosine: final learning rate", {0, 1000}},
   };
 }
@@ -74,7 +74,7 @@ std::vector<RecipeField> controller_fields() {
       {"controller", "probe-samples", &Recipe::probe_samples, "held-out images of the probe",
        {1, kMaxCount}},
       {"controller", "collapse-drop", &Recipe::collapse_drop,
-       "collapse: the probe falls this far below its best", {0, 1, true}},
+       "collapse: the probe falls this far below its best, or below half of it by more than noise", {0, 1, true}},
       {"controller", "on-collapse", &Recipe::on_collapse, "what to do then", {},
        {"stop", "restore", "continue"}},
       {"controller", "val-attack-steps", &Recipe::val_attack_steps,

@@ -43,7 +43,7 @@ int run_train(const Recipe& given, const TrainCommand& command) {
              (folder.path() / kBestCheckpoint).string());
   return result.collapsed
              ? 3
-             : 0;  // 3: stopped by catastrophic overfitting; best.safetensors is from before
+             : 0;  // 3: stopped by catastrophic overfitting; the checkpoints are from before
 }
 
 }  // namespace ringfort

@@ -1,0 +1,99 @@
+// Every field of a recipe reaches training, or is known not to change what is learnt.
+#include <catch2/catch.hpp>
+#include <set>
+
+#include "tests/scripted_run.h"
+#include "tools/recipe_file.h"
+
+using namespace ringfort;
+using namespace ringfort::test;
+
+namespace {
+
+// Six steps in two epochs.
+Dataset three_batches() { return quarters(32 + 3 * 16); }
+
+struct Change {
+  std::string key, value;
+  std::vector<Override> beside = {};  // set in both runs, so that the field has something to say
+};
+
+// Gradients of an L2 attack matter in every bit, those of a Linf attack by their signs alone.
+const Override kL2 = {"norm", "L2"}, kNormed = {"model", "preact_resnet18"};
+
+// Fields that change the weights after six steps. Everything else must leave them alone.
+const std::vector<Change> kChanges = {
+    {"hold-out", "31"},
+    {"augment", "none"},
+    {"crop-pad", "3"},
+    {"model", "preact_resnet18"},
+    {"width", "6"},
+    {"method", "fast-at", {{"attack-steps", "2"}, {"attack-alpha", "0.1"}, kNormed}},
+    {"method", "standard"},
+    {"norm", "L2"},
+    {"eps", "0.05", {{"attack-alpha", "0.1"}}},
+    {"attack-alpha", "0.01"},
+    {"attack-steps", "3", {{"attack-alpha", "0.03"}}},
+    {"attack-bn", "train", {kNormed}},
+    {"attack-bn", "train-track", {kNormed, {"attack-bn", "train"}}},
+    {"epochs", "3"},
+    {"max-steps", "4"},
+    {"batch-size", "12"},
+    {"lr", "0.06"},
+    {"momentum", "0.8"},
+    {"nesterov", "true"},
+    {"weight-decay", "0.001"},
+    {"decay-all", "false"},
+    {"sched", "constant"},
+    {"sched", "piecewise"},
+    {"sched", "cosine"},
+    {"sched-peak", "0.6"},
+    {"decay-milestones", "0.2,0.9", {{"sched", "piecewise"}}},
+    {"decay-rate", "0.5", {{"sched", "piecewise"}}},
+    {"warmup-epochs", "1"},
+    {"min-lr", "0.01", {{"sched", "cosine"}}},
+    {"dtype", "bfloat16", {{"attack-dtype", "float32"}}},
+    {"attack-dtype", "bfloat16", {kL2}},
+    {"seed", "7"}};
+
+// Fields about measuring, about where and how fast, and those that others act upon: the caller
+// loads the data and opens the device.
+const std::vector<Change> kNoChanges = {
+    {"dataset", "mnist"},   {"data-dir", "elsewhere"},    {"probe-every", "3"},
+    {"probe-samples", "4"}, {"collapse-drop", "0.5"},     {"on-collapse", "restore"},
+    {"device", "cpu"},      {"val-attack-steps", "5"},    {"threads", "1"},
+    {"log-every", "1"},     {"output", "somewhere/else"},
+};
+
+// State after training, and what its attack was.
+TrainingState trained(const Change& change, bool changed) {
+  Recipe recipe = small_recipe();
+  recipe.data_dir = "images";
+  for (const Override& field : change.beside) apply_override(recipe, field.key, field.value);
+  if (changed) apply_override(recipe, change.key, change.value);
+  validate(recipe);
+  return ScriptedRun(recipe, three_batches(), {}).now();
+}
+
+}  // namespace
+
+TEST_CASE("every recipe field that concerns training reaches it, and no other does", "[trainer]") {
+  for (const Change& change : kChanges) {
+    INFO(change.key << " " << change.value);
+    CHECK_FALSE(trained(change, true) == trained(change, false));
+  }
+  for (const Change& change : kNoChanges) {
+    INFO(change.key << " " << change.value);
+    CHECK(trained(change, true) == trained(change, false));
+  }
+}
+
+TEST_CASE("every recipe field is known to reach training or not to", "[trainer]") {
+  std::set<std::string> known = {"opt"};  // has one value only
+  for (const auto& changes : {kChanges, kNoChanges})
+    for (const Change& change : changes) known.insert(change.key);
+  for (const RecipeField& field : recipe_fields()) {
+    INFO(field.key);
+    CHECK(known.count(field.key) == 1);
+  }
+}
