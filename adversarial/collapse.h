@@ -14,9 +14,9 @@ namespace ringfort {
 
 // A probe tells a collapse where its accuracy is
 //   - at least `drop` below the best probe's, or
-//   - below half of the best by more than chance allows on so few images. This one is for
-//   accuracies
-//     that are not much more than `drop` at their best: 19 % may fall to 0 without falling by 20 %.
+//   - below half of the best by more than chance allows on so few images.
+// The second is for accuracies that are not much more than `drop` at their best: 19 % may fall to 0
+// without falling by 20 %.
 class CollapseDetector {
  public:
   // drop: in (0, 1]. images: of each probe, at least 1.

@@ -53,8 +53,9 @@ void run_norm(Context& context) {
   });
   report("running statistics, forward", 2 * array + bits,
          [&] { scale_shift_relu(exec, y, mask, x, v.scale, v.shift); });
-  report("running statistics, backward", 2 * array + bits,
-         [&] { scale_relu_backward(exec, dx, dy, mask, v.scale, 0); });
+  report("running statistics, backward", 2 * array + bits, [&] {
+    gate_backward(exec, dx, dy, {mask, v.scale}, 0);
+  });
 }
 
 }  // namespace ringfort::bench

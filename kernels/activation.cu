@@ -36,32 +36,22 @@ void scale_shift_relu(Exec& exec, View y, View x, View scale, View shift) {
   map_channels(exec, ScaleShiftReluOnly{}, {y}, {x}, {scale, shift});
 }
 
-void scale_relu_backward(Exec& exec, View dx, View dy, View mask, View scale, float beta) {
-  if (beta == 0)
-    map_channels(exec, MaskScaleBackward{}, {dx}, {dy, mask}, {scale});
-  else
-    map_channels(exec, MaskScaleBackward{}, {dx}, {dy, mask, dx}, {scale});
-}
-
 void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float beta) {
-  if (gate.mask.data == nullptr)
-    scale_backward(exec, dx, dy, gate.scale, beta);
-  else if (gate.scale.data == nullptr)
-    relu_backward(exec, dx, dy, gate.mask, beta);
+  if (gate.mask.data == nullptr) return scale_backward(exec, dx, dy, gate.scale, beta);
+  const bool scaled = gate.scale.data != nullptr;
+  if (scaled && beta == 0)
+    map_channels(exec, MaskScaleBackward{}, {dx}, {dy, gate.mask}, {gate.scale});
+  else if (scaled)
+    map_channels(exec, MaskScaleBackward{}, {dx}, {dy, gate.mask, dx}, {gate.scale});
+  else if (beta == 0)
+    map(exec, MaskBackward{}, {dx}, {dy, gate.mask});
   else
-    scale_relu_backward(exec, dx, dy, gate.mask, gate.scale, beta);
+    map(exec, MaskBackward{}, {dx}, {dy, gate.mask, dx});
 }
 
 void relu(Exec& exec, View y, View mask, View x) { map(exec, Relu{}, {y, mask}, {x}); }
 
 void relu_mask(Exec& exec, View mask, View y) { map(exec, IsPositive{}, {mask}, {y}); }
-
-void relu_backward(Exec& exec, View dx, View dy, View mask, float beta) {
-  if (beta == 0)
-    map(exec, MaskBackward{}, {dx}, {dy, mask});
-  else
-    map(exec, MaskBackward{}, {dx}, {dy, mask, dx});
-}
 
 void add_bias(Exec& exec, View y, View bias, bool rectify) {
   map_channels(exec, AddBias{rectify}, {y}, {y}, {bias});

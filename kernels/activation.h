@@ -106,7 +106,6 @@ void scale_backward(Exec& exec, View dx, View dy, View scale, float beta);
 // y = relu(scale x + shift); mask (kBit) keeps where it is positive, all that the backward needs.
 void scale_shift_relu(Exec& exec, View y, View mask, View x, View scale, View shift);
 void scale_shift_relu(Exec& exec, View y, View x, View scale, View shift);  // nothing kept
-void scale_relu_backward(Exec& exec, View dx, View dy, View mask, View scale, float beta);
 
 // The gradient's way back through y = relu?(scale x + shift) under constants: the parts that are
 // there.
@@ -115,14 +114,13 @@ struct GradientGate {
   View scale;  // C values; without data: 1
   explicit operator bool() const { return mask.data != nullptr || scale.data != nullptr; }
 };
-// dx = scale mask dy + beta dx; dy may be dx.
+// dx = scale mask dy + beta dx; dy may be dx. REQUIRES: a part.
 void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float beta);
 
 // y = relu(x), mask as above.
 void relu(Exec& exec, View y, View mask, View x);
 // The mask of a y that a convolution's epilogue has already rectified.
 void relu_mask(Exec& exec, View mask, View y);
-void relu_backward(Exec& exec, View dx, View dy, View mask, float beta);
 
 // y = relu?(y + bias), bias: C values: for a product whose library has no such epilogue.
 void add_bias(Exec& exec, View y, View bias, bool rectify);

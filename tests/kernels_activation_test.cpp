@@ -91,9 +91,9 @@ void check_launches(Dtype dtype, Layout layout, double tolerance) {
   CHECK(relative_error(y.values(), rectified) < tolerance);
   relu_mask(exec, again, y);
   CHECK((again.values() == mask.values()));
-  scale_relu_backward(exec, dx, dy, mask, scale, 1);
+  gate_backward(exec, dx, dy, {mask, scale}, 1);
   CHECK(relative_error(dx.values(), dx_relu) < tolerance);
-  scale_backward(exec, dx, dy, scale, 1);
+  gate_backward(exec, dx, dy, {{}, scale}, 1);
   CHECK(relative_error(dx.values(), dx_scale) < 2 * tolerance);
 }
 
@@ -120,9 +120,9 @@ TEST_CASE("backward launches with beta 0 do not read dx") {
   };
   scale_backward(exec, dx, dy, scale, 0);
   check();
-  scale_relu_backward(exec, dx, dy, mask, scale, 0);
+  gate_backward(exec, dx, dy, {mask, scale}, 0);
   check();
-  relu_backward(exec, dx, dy, mask, 0);
+  gate_backward(exec, dx, dy, {mask, {}}, 0);
   check();
   accumulate(exec, dx, dy, 0);
   check();
@@ -140,7 +140,7 @@ TEST_CASE("relu, its backward and sums of branches, in place where allowed") {
     const Buffer mask(Dtype::kBit, shape, layout), sum(Dtype::kFloat32, shape, layout);
     add(exec, sum, x, dy);
     relu(exec, x, mask, x);
-    relu_backward(exec, dx, dy, mask, 1);
+    gate_backward(exec, dx, dy, {mask, {}}, 1);
     accumulate(exec, sum, dy, 1);
     const std::vector<double> xv = x.values(), dyv = dy.values(), dxv = dx.values(),
                               total = sum.values();
