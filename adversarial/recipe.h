@@ -58,7 +58,8 @@ struct Recipe {
   // numbers and machine
   std::string dtype = "float32";         // float32 | bfloat16
   std::string attack_dtype = "default";  // default: as dtype
-  std::string device = "auto";           // auto | cpu | cuda | cuda:N
+  bool tf32 = false;            // on a GPU: float32 products may round their operands to TF32
+  std::string device = "auto";  // auto | cpu | cuda | cuda:N
   uint64_t seed = 0;
   int threads = 0;         // 0: all cores
   int64_t log_every = 50;  // steps between log lines

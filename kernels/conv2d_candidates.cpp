@@ -26,7 +26,8 @@ std::string_view direction_name(ConvDirection direction) {
 ConvProblem::Key ConvProblem::key() const {
   const auto number = [](auto value) { return static_cast<int64_t>(value); };
   int64_t fused = 0;
-  for (const bool part : {bias, accumulate, relu, mask, normed, normed_mask, gate_mask, gate_scale})
+  for (const bool part :
+       {bias, accumulate, relu, mask, normed, normed_mask, gate_mask, gate_scale, tf32})
     fused = fused << 1 | number(part);
   return {number(direction),
           number(dtype),
@@ -60,8 +61,9 @@ ConvProblem ConvProblem::bare() const {
 
 std::string ConvProblem::text() const {
   const auto samples = std::bit_ceil(static_cast<uint64_t>(x.n));
-  std::string text = fmt::format("{} {} n{} h{} w{} c{} -> o{} k{}", direction_name(direction),
-                                 to_string(dtype), samples, x.h, x.w, x.c, filter.n, filter.h);
+  std::string text =
+      fmt::format("{} {} n{} h{} w{} c{} -> o{} k{}", direction_name(direction),
+                  tf32 ? "tf32" : to_string(dtype), samples, x.h, x.w, x.c, filter.n, filter.h);
   if (filter.w != filter.h) text += fmt::format("x{}", filter.w);
   text += fmt::format(" s{} p{} {}", options.stride, options.pad, layout_name(x_layout));
   if (y_layout != x_layout) text += fmt::format("-{}", layout_name(y_layout));

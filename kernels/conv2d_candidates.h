@@ -26,6 +26,7 @@ struct ConvProblem {
   // What a fused graph of cuDNN can do besides; a residual, too, is `accumulate`.
   bool mask = false, normed = false, normed_mask = false;  // outputs of a forward product
   bool gate_mask = false, gate_scale = false;              // of an input gradient
+  bool tf32 = false;                                       // float32 operands may be rounded
   int threads = 1;
   int force_id = 0;  // PlanCache::force_id()
 

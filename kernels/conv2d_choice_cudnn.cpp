@@ -46,7 +46,7 @@ std::vector<ConvPlan> make_plans(Exec& exec, const ConvProblem& problem, ConvFus
   std::vector<ConvPlan> plans;
   for (CudnnPlan& plan :
        graph.graph.plans(CudnnDevice(libraries(exec).cudnn()), kTimedPlans,
-                         problem.dtype != Dtype::kFloat32 || exec.cuda().tf32(), std::string(only)))
+                         problem.dtype != Dtype::kFloat32 || problem.tf32, std::string(only)))
     plans.push_back({fusion, graph, std::move(plan)});
   return plans;
 }

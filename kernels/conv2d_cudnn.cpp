@@ -116,7 +116,8 @@ PreparedConv prepare(Exec& exec, const ConvProblem& asked, const ConvOperands& o
   return prepared;
 }
 
-void compute(Exec& exec, const ConvProblem& problem, const ConvOperands& operands) {
+void compute(Exec& exec, ConvProblem problem, const ConvOperands& operands) {
+  problem.tf32 = exec.tf32() && problem.dtype == Dtype::kFloat32;
   auto& cache = libraries(exec).cache<ConvCache>().prepared;
   const auto key = problem.key();
   auto found = cache.find(key);

@@ -62,6 +62,10 @@ class Exec {
   PlanCache& plans() { return *plans_; }
   OneDnn& onednn() { return *onednn_; }
   CudaContext& cuda() { return *cuda_; }  // REQUIRES: a CUDA device
+  // Whether float32 products may round their operands to TF32 (11 bits) on a GPU's tensor cores;
+  // off, float32 means float32. A CPU has no TF32.
+  bool tf32() const { return tf32_; }
+  void allow_tf32(bool allowed) { tf32_ = allowed; }
 
   // Device scratch of at least `bytes`, 64-byte aligned, valid until the next call. It grows while
   // a program warms up and stays the same afterwards; kernels allocate nothing else.
@@ -73,6 +77,7 @@ class Exec {
   std::unique_ptr<PlanCache> plans_;
   std::unique_ptr<OneDnn> onednn_;
   CudaContextHandle cuda_;
+  bool tf32_ = false;
   DeviceMemory scratch_;
   std::vector<DeviceMemory> retired_;
   int64_t scratch_bytes_ = 0;

@@ -19,15 +19,11 @@ class CudaContext {
   CudaContext& operator=(const CudaContext&) = delete;
 
   cudaStream_t stream() const { return stream_; }
-  // Whether float32 convolutions may round their operands to TF32; off, float32 means float32.
-  bool tf32() const { return tf32_; }
-  void allow_tf32(bool allowed) { tf32_ = allowed; }
   // kernels/libraries_cuda.h's handles, made when they are first needed.
   std::shared_ptr<void>& libraries() { return libraries_; }
 
  private:
   cudaStream_t stream_ = nullptr;
-  bool tf32_ = false;
   std::shared_ptr<void> libraries_;
 };
 

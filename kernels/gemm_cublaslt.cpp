@@ -125,8 +125,7 @@ void gemm_cuda(Exec& exec, View c, View a, View b, const GemmOptions& options) {
   GpuLibraries& gpu = libraries(exec);
   auto& plans = gpu.cache<GemmCache>().plans;
   const int64_t flags = options.transpose_a | options.transpose_b << 1 |
-                        (options.bias != nullptr) << 2 | options.relu << 3 |
-                        exec.cuda().tf32() << 4;
+                        (options.bias != nullptr) << 2 | options.relu << 3 | exec.tf32() << 4;
   const GemmKey key = {c.shape.n,
                        options.transpose_a ? a.shape.n : a.shape.c,
                        c.shape.c,
@@ -137,7 +136,7 @@ void gemm_cuda(Exec& exec, View c, View a, View b, const GemmOptions& options) {
   if (found == plans.end())
     found = plans
                 .emplace(key, make_plan(gpu.cublas(), c, a, b, options,
-                                        exec.cuda().tf32() && a.dtype == Dtype::kFloat32))
+                                        exec.tf32() && a.dtype == Dtype::kFloat32))
                 .first;
   const GemmPlan& plan = found->second;
   if (plan.fused && options.bias)

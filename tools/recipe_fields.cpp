@@ -88,6 +88,8 @@ std::vector<RecipeField> machine_fields() {
        {"float32", "bfloat16"}},
       {"machine", "attack-dtype", &Recipe::attack_dtype,
        "numbers of the attack passes; default: as dtype", {}, {"default", "float32", "bfloat16"}},
+      {"machine", "tf32", &Recipe::tf32,
+       "on a GPU, float32 products may round their operands to TF32: true or false"},
       {"machine", "device", &Recipe::device, "auto, cpu, cuda or cuda:N"},
       {"machine", "seed", &Recipe::seed, "seed of every random number", {0, kMaxSeed}},
       {"machine", "threads", &Recipe::threads, "CPU threads; 0: all cores", {0, 4096}},

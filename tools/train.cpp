@@ -25,6 +25,7 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   // Everything that can be wrong is found out before the folder is made.
   Recipe recipe = resolved(given);
   const std::unique_ptr<Exec> exec = open_exec(recipe.device, recipe.threads);
+  exec->allow_tf32(recipe.tf32);
   recipe.device = to_string(exec->device());
   recipe.threads = exec->threads();
   const Dataset data = load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain);
