@@ -40,6 +40,7 @@ struct Recipe {
   double momentum = 0.9;
   bool nesterov = false;
   double weight_decay = 5e-4;
+  double clip_grad = 0;          // the longest the gradient may be, else it is scaled; 0: any
   bool decay_all = true;         // weight decay on norm parameters and biases too
   std::string sched = "cyclic";  // constant | piecewise | cyclic | cosine
   double sched_peak = 0.4;       // cyclic: share of training at which lr peaks

@@ -74,7 +74,8 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   initialize(exec, model_->params(), recipe.seed);
 
   require(recipe.opt == "sgd", "there is no optimizer '{}'; known is sgd", recipe.opt);
-  const SgdOptions sgd{recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all};
+  const SgdOptions sgd{recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all,
+                       recipe.clip_grad};
   step_ = std::make_unique<TrainingStep>(exec, *model_, method_, sgd, dtype);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.

@@ -30,6 +30,10 @@ Sgd::Sgd(ParamStore& params, SgdOptions options)
   clear_now(params.device(), momentum_);
   lr_ = Tensor(pool_, vector_shape(1), Dtype::kFloat32);
   clear_now(params.device(), lr_);
+  if (options.clip_grad > 0) {
+    squares_ = Tensor(pool_, vector_shape(params.segment_table().segments()), Dtype::kFloat64);
+    scale_ = Tensor(pool_, vector_shape(1), Dtype::kFloat32);
+  }
   if (options.decay_all) return;
   decays_ = Tensor(pool_, master.shape, Dtype::kBit);
   write_now(params.device(), decays_, bits_of_weights(params).data());
@@ -41,10 +45,17 @@ void Sgd::set_lr(Exec& exec, double lr) {
 }
 
 void Sgd::step(Exec& exec) {
+  if (scale_) {
+    segment_squares(exec, squares_, params_.flat_gradient(), params_.segment_table());
+    clip_scale(exec, scale_, squares_, options_.clip_grad);
+  }
   // Padding between segments is zero and stays zero, so the update runs across it.
-  const SgdUpdate update{0, static_cast<float>(options_.momentum),
-                         static_cast<float>(options_.weight_decay), options_.nesterov,
-                         lr_.as<float>()};
+  const SgdUpdate update{0,
+                         static_cast<float>(options_.momentum),
+                         static_cast<float>(options_.weight_decay),
+                         options_.nesterov,
+                         lr_.as<float>(),
+                         scale_ ? scale_.as<float>() : nullptr};
   sgd_update(exec, params_.flat_master(), momentum_, params_.flat_gradient(), params_.flat_copy(),
              decays_ ? decays_.view() : View{}, update);
   params_.master_and_copy_changed();

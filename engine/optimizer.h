@@ -11,6 +11,7 @@ struct SgdOptions {
   bool nesterov = false;
   double weight_decay = 5e-4;
   bool decay_all = true;  // also norm parameters and biases; false: filters and matrices only
+  double clip_grad = 0;   // the longest the whole gradient may be, else it is scaled; 0: any length
 };
 
 // SGD with momentum as PyTorch defines it.
@@ -35,6 +36,8 @@ class Sgd {
   Tensor momentum_;
   Tensor lr_;      // one float32
   Tensor decays_;  // kBit, per element; none where all decay
+  // For clipping: squared norms of the segments, float64, and the factor of the gradient, float32.
+  Tensor squares_, scale_;
 };
 
 }  // namespace ringfort

@@ -68,6 +68,10 @@ void ParamStore::allocate(bool with_copy, Device device) {
     segment->offset = total;
     total += aligned(segment->shape.count());
   }
+  std::vector<SegmentPart> ranges;
+  for (const Segment& segment : segments_)
+    ranges.push_back({segment.offset, segment.offset + segment.shape.count()});
+  segment_table_ = SegmentTable(device, ranges);
   master_ = Tensor(pool_, vector_shape(total), master_dtype_);
   gradient_ = Tensor(pool_, vector_shape(total), master_dtype_);
   clear_now(device, master_);

@@ -15,6 +15,7 @@
 
 #include "engine/tensor.h"
 #include "kernels/conv2d.h"
+#include "kernels/segments.h"
 
 namespace ringfort {
 
@@ -58,6 +59,9 @@ class ParamStore {
   View flat_statistics() const { return statistics_buffer_; }
   bool has_copy() const { return static_cast<bool>(copy_); }
 
+  // Where each parameter lies in the flat buffers, in order of use, for sums over each.
+  const SegmentTable& segment_table() const { return segment_table_; }
+
   View master(ParamId id) const { return slice(master_, segment(id)); }
   View gradient(ParamId id) const { return slice(gradient_, segment(id)); }
   View statistic(StatId id) const;
@@ -87,6 +91,7 @@ class ParamStore {
   Pool pool_;
   std::vector<Segment> segments_, statistics_;
   Tensor master_, gradient_, copy_, statistics_buffer_;
+  SegmentTable segment_table_;
   uint64_t version_ = 1, statistics_version_ = 1;
   std::unique_ptr<class WeightCache> cache_;
 };

@@ -1,6 +1,7 @@
 // SGD against the formula in float64, and the augmentation against a plain pad, crop and flip.
 #include "kernels/update.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cfloat>
 #include <set>
@@ -67,6 +68,58 @@ TEST_CASE("SGD: the compute copy is the new weight, rounded, and changes nothing
   CHECK((w.bytes() == w_only.bytes()));
   CHECK((m.bytes() == m_only.bytes()));
   CHECK((copy.values() == testing::rounded_to(Dtype::kBFloat16, w.values())));
+}
+
+TEST_CASE("segment squares: any lengths, gaps, none, the same for any number of threads") {
+  const std::vector<int64_t> lengths = {0, 1, 31, 33, 1023, 8191, 8192, 8193, 20011, 16384, 0, 7};
+  for (const int64_t gap : {0, 5, 16})  // parts that do and do not start on 16 bytes
+    for (const Dtype dtype : {Dtype::kFloat32, Dtype::kFloat64}) {
+      std::vector<SegmentPart> segments;
+      int64_t total = gap;
+      for (const int64_t length : lengths) {
+        segments.push_back({total, total + length});
+        total += (length + 15) / 16 * 16 + gap;
+      }
+      std::reverse(segments.begin(), segments.end());  // their order is the caller's
+      const Buffer flat(dtype, vector_shape(total), random_vector(total, 1));
+      const std::vector<double> values = flat.values();
+      const SegmentTable table(kTestDevice, segments);
+      const Buffer squares(Dtype::kFloat64, vector_shape(table.segments()));
+      std::vector<double> first;
+      for (const int threads : testing::thread_counts()) {
+        Exec exec(kTestDevice, threads);
+        segment_squares(exec, squares, flat, table);
+        if (first.empty()) first = squares.values();
+        CHECK((squares.values() == first));
+      }
+      for (size_t s = 0; s < segments.size(); ++s) {
+        double expected = 0;
+        for (int64_t i = segments[s].first; i < segments[s].last; ++i)
+          expected += values[static_cast<size_t>(i)] * values[static_cast<size_t>(i)];
+        CHECK(relative_error(first[s], expected) < (dtype == Dtype::kFloat64 ? 1e-13 : 1e-6));
+      }
+    }
+  Exec exec(kTestDevice, 1);
+  const SegmentTable none(kTestDevice, {});
+  const Buffer flat(Dtype::kFloat32, vector_shape(8), random_vector(8, 1));
+  const Buffer one(Dtype::kFloat32, vector_shape(1));
+  CHECK_THROWS_WITH(segment_squares(exec, one, flat, none),
+                    Catch::Contains("1 sums for 0 segments"));
+  CHECK_THROWS_WITH(SegmentTable(kTestDevice, {{3, 1}}), Catch::Contains("from 3 to 1"));
+}
+
+TEST_CASE("clip scale: gradients longer than the limit are scaled to it, others are not") {
+  Exec exec(kTestDevice, 1);
+  const Buffer squares(Dtype::kFloat64, vector_shape(3), {4, 0, 12}),
+      scale(Dtype::kFloat32, vector_shape(1));  // norm 4
+  const auto at = [&](double most) {
+    clip_scale(exec, scale, squares, most);
+    return scale.values()[0];
+  };
+  CHECK(at(1) == 0.25);
+  CHECK(at(3) == 0.75);
+  CHECK(at(4) == 1);
+  CHECK(at(100) == 1);
 }
 
 TEST_CASE("SGD: what does not decay, and a learning rate that stands on the device") {

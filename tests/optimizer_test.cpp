@@ -28,6 +28,13 @@ struct Store {
     const auto seed = static_cast<uint64_t>(100 * step + static_cast<int>(id));
     return exact_vector(params.segment(id).shape.count(), seed);
   }
+  // torch.nn.utils.clip_grad_norm_, but for its 1e-6 beside the norm.
+  double clip_scale(int step, double most) const {
+    double squares = 0;
+    for (const ParamId id : params.in_memory_order())
+      for (const double g : gradient(id, step)) squares += g * g;
+    return most > 0 ? std::min(1.0, most / std::sqrt(squares)) : 1.0;
+  }
 };
 
 bool is_weight(ParamKind kind) {
@@ -40,8 +47,9 @@ Vector expected_after_steps(const Store& store, ParamId id, const SgdOptions& op
   Vector w = values_of(store.params.master(id)), m(w.size(), 0);
   for (int step = 0; step < kSteps; ++step) {
     const Vector gradient = store.gradient(id, step);
+    const double scale = store.clip_scale(step, options.clip_grad);
     for (size_t i = 0; i < w.size(); ++i) {
-      const double g = gradient[i] + (decays ? options.weight_decay : 0) * w[i];
+      const double g = scale * gradient[i] + (decays ? options.weight_decay : 0) * w[i];
       m[i] = options.momentum * m[i] + g;
       w[i] -= kLr * (options.nesterov ? g + options.momentum * m[i] : m[i]);
     }
@@ -79,10 +87,12 @@ TEST_CASE("SGD follows its definition", "[optimizer]") {
   Exec exec;
   for (const bool nesterov : {false, true})
     for (const bool decay_all : {false, true})
-      for (const double momentum : {0.0, 0.9}) {
-        INFO("nesterov " << nesterov << ", decay_all " << decay_all << ", momentum " << momentum);
-        check_sgd(exec, {momentum, nesterov, 0.01, decay_all});
-      }
+      for (const double momentum : {0.0, 0.9})
+        for (const double clip_grad : {0.0, 2.0, 1e6}) {
+          INFO("nesterov " << nesterov << ", decay_all " << decay_all << ", momentum " << momentum
+                           << ", clip_grad " << clip_grad);
+          check_sgd(exec, {momentum, nesterov, 0.01, decay_all, clip_grad});
+        }
 }
 
 TEST_CASE("A snapshot brings back weights, statistics and momentum, bit for bit", "[optimizer]") {

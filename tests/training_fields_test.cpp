@@ -44,6 +44,7 @@ const std::vector<Change> kChanges = {
     {"nesterov", "true"},
     {"weight-decay", "0.001"},
     {"decay-all", "false"},
+    {"clip-grad", "0.01"},
     {"sched", "constant"},
     {"sched", "piecewise"},
     {"sched", "cosine"},

@@ -53,6 +53,8 @@ std::vector<RecipeField> optimizer_fields() {
       {"optimizer", "weight-decay", &Recipe::weight_decay, "weight decay", {0, 10}},
       {"optimizer", "decay-all", &Recipe::decay_all,
        "weight decay on norm parameters and biases too: true or false"},
+      {"optimizer", "clip-grad", &Recipe::clip_grad,
+       "a gradient longer than this is scaled down to it; 0: none is", {0, 1e6}},
       {"optimizer", "sched", &Recipe::sched, "learning-rate schedule", {},
        {"constant", "piecewise", "cyclic", "cosine"}},
       {"optimizer", "sched-peak", &Recipe::sched_peak,
