@@ -28,8 +28,12 @@ const NormVectors& WeightCache::running(Exec& exec, ParamStore& params, const No
 }
 
 void WeightCache::forget() {
+  for (auto& [key, filter] : plain_) filter.padded.version = 0;
   for (auto& [gamma, norm] : norms_) norm.version = {0, 0};
-  for (auto& [key, filter] : folded_) filter.version = {0, 0};
+  for (auto& [key, filter] : folded_) {
+    filter.version = {0, 0};
+    filter.prepared.padded.version = 0;
+  }
 }
 
 WeightCache::Folded WeightCache::folded(Exec& exec, ParamStore& params, ParamId weight,

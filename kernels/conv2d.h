@@ -32,6 +32,14 @@ class PreparedFilter {
   struct Copies;  // defined by the backend
   Copies& copies() { return *copies_; }
 
+  // With zeros for further input channels, which cuDNN wants of a stem.
+  struct Padded {
+    DeviceMemory memory;
+    View view;
+    uint64_t version = 0;  // of the filter whose copy it is; 0: of none
+  };
+  Padded padded;
+
  private:
   std::unique_ptr<Copies> copies_;
 };

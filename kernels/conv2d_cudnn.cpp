@@ -15,7 +15,9 @@ constexpr float kZero = 0.0f, kOne = 1.0f;
 
 struct PreparedConv {
   std::optional<ConvPlan> plan;
-  StagedOperand first, second, output;  // empty where the caller's own serves
+  std::optional<Shape> padded_filter;
+  PreparedFilter own_filter;    // where the caller keeps no copies
+  StagedOperand first, output;  // empty where the caller's own serves
 };
 
 struct ConvCache {
@@ -80,15 +82,30 @@ StagedOperand stage(Exec& exec, const View& given, const Shape& shape) {
   return staged;
 }
 
+// The filter with zeros for further input channels, filled once per version of its values where
+// the caller keeps what is made of it.
+View padded_filter(Exec& exec, const Filter& filter, const Shape& shape, PreparedFilter& own) {
+  PreparedFilter::Padded& padded = (filter.prepared ? *filter.prepared : own).padded;
+  if (!padded.memory) {
+    StagedOperand made = stage(exec, filter.w, shape);
+    padded.memory = std::move(made.memory);
+    padded.view = made.view;
+  }
+  const bool filled = filter.prepared && filter.version != 0 && padded.version == filter.version;
+  if (!filled) copy_channels(exec, padded.view, filter.w, 0);
+  padded.version = filter.version;
+  return padded.view;
+}
+
 // Copies what is staged and returns the operands that cuDNN works on.
-ConvOperands staged_operands(Exec& exec, const PreparedConv& prepared, ConvOperands operands) {
-  const auto fill = [&](const StagedOperand& to, View& operand) {
-    if (!to) return;
-    copy_channels(exec, to.view, operand, 0);
-    operand = to.view;
-  };
-  fill(prepared.first, operands.first);
-  fill(prepared.second, operands.second);
+ConvOperands staged_operands(Exec& exec, PreparedConv& prepared, ConvOperands operands) {
+  if (prepared.first) {
+    copy_channels(exec, prepared.first.view, operands.first, 0);
+    operands.first = prepared.first.view;
+  }
+  if (prepared.padded_filter)
+    operands.second =
+        padded_filter(exec, operands.filter, *prepared.padded_filter, prepared.own_filter);
   return operands;
 }
 
@@ -100,10 +117,10 @@ PreparedConv prepare(Exec& exec, const ConvProblem& asked, const ConvOperands& o
   switch (asked.direction) {
     case ConvDirection::kForward:
       if (wide) prepared.first = stage(exec, operands.first, given.x);
-      if (wide) prepared.second = stage(exec, operands.second, given.filter);
+      if (wide) prepared.padded_filter = given.filter;
       break;
     case ConvDirection::kDgrad:
-      if (wide) prepared.second = stage(exec, operands.second, given.filter);
+      if (wide) prepared.padded_filter = given.filter;
       if (wide) prepared.output = stage(exec, operands.output, given.x);
       break;
     case ConvDirection::kWgrad:
@@ -122,7 +139,7 @@ void compute(Exec& exec, ConvProblem problem, const ConvOperands& operands) {
   const auto key = problem.key();
   auto found = cache.find(key);
   if (found == cache.end()) found = cache.emplace(key, prepare(exec, problem, operands)).first;
-  const PreparedConv& prepared = found->second;
+  PreparedConv& prepared = found->second;
   run_plan(exec, *prepared.plan, staged_operands(exec, prepared, operands), prepared.output);
 }
 
@@ -160,6 +177,7 @@ void conv2d_forward_cuda(Exec& exec, View y, View x, const Filter& filter, ConvO
            .first = x,
            .second = filter.w,
            .output = y,
+           .filter = filter,
            .forward = epilogue});
 }
 
@@ -170,6 +188,7 @@ void conv2d_dgrad_cuda(Exec& exec, View dx, View dy, const Filter& filter, ConvO
            .first = dy,
            .second = filter.w,
            .output = dx,
+           .filter = filter,
            .dgrad = epilogue});
 }
 

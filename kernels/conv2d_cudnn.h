@@ -40,6 +40,7 @@ enum class ConvFusion {
 struct ConvOperands {
   ConvDirection direction;
   View first, second, output;  // in the order of conv2d_*
+  Filter filter = {};          // as the caller has it, where one is an operand
   ConvEpilogue forward = {};
   DgradEpilogue dgrad = {};
   bool accumulate = false;  // of a filter's gradient

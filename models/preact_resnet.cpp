@@ -47,9 +47,7 @@ SumAndNormed PreActResNet::unit(Pass& p, SumAndNormed in, const Unit& block,
 }
 
 Var PreActResNet::body(Pass& p, Var x) {
-  SumAndNormed at;
-  at.sum = conv2d(p, std::move(x), stem_);
-  at.normed = batch_norm(p, at.sum, units_.front().norm1, Activation::kRelu);
+  SumAndNormed at = conv2d_with_norm_relu(p, std::move(x), stem_, units_.front().norm1);
   for (size_t i = 0; i < units_.size(); ++i)
     at = unit(p, std::move(at), units_[i],
               i + 1 < units_.size() ? units_[i + 1].norm1 : final_norm_);

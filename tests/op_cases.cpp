@@ -108,6 +108,23 @@ OpCase convolution_add_norm_relu(int64_t in, int64_t out, bool shared) {
       }};
 }
 
+OpCase convolution_with_norm_relu(int64_t in, int64_t out) {
+  return {fmt::format("conv2d_with_norm_relu {} -> {}", in, out),
+          {{image(in)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv("conv", in, out, 1, 1);
+            const NormParams norm = build.norm("norm", out);
+            const Build fused = [=](Pass& p, Vars x) {
+              SumAndNormed both = conv2d_with_norm_relu(p, std::move(x[0]), conv, norm);
+              return add(p, std::move(both.sum), std::move(both.normed));
+            };
+            return {fused, [=](Pass& p, Vars x) {
+                      return batch_norm(p, conv2d(p, x[0], conv), norm, Activation::kNone);
+                    }};
+          }};
+}
+
 // A norm of a norm, whose result goes to a convolution and a pooling: under constants a gate behind
 // a gate, and gradients from a kernel that writes through gates and from one that does not.
 OpCase gates(int64_t channels) {
@@ -236,6 +253,7 @@ std::vector<OpCase> make_cases() {
     cases.push_back(convolution_bias(in, out, false));
     cases.push_back(convolution_bias(in, out, true));
     cases.push_back(convolution_norm_relu(in, out));
+    cases.push_back(convolution_with_norm_relu(in, out));
     cases.push_back(convolution_add_norm_relu(in, out, false));
     cases.push_back(convolution_add_norm_relu(in, out, true));
   }

@@ -27,13 +27,16 @@ void backward_conv(Pass& p, const Filter& filter, const ConvParams& conv,
                {to_x.gate.view(), accumulate, accumulate ? part.view() : View{}});
 }
 
-// The gradient of y * filter, y being a convolution's only output or its first.
-Var record_conv(Pass& p, Tensor y, const Var& x, const ConvParams& conv, const Filter& filter) {
+// y = x * filter (+ residual), on the tape where anybody wants a gradient.
+Var record_conv(Pass& p, Tensor y, const Var& x, const ConvParams& conv, const Filter& filter,
+                const GradientTarget& to_residual = {}) {
   const bool wgrad = p.uses(conv.weight);
-  if (!wgrad && !x.needs_gradient()) return {std::move(y), -1};
-  return p.tape.record(
-      std::move(y), [&p, conv, filter, to_x = GradientTarget(x), kept = wgrad ? x.value : Tensor()](
-                        const Tensor& dy) { backward_conv(p, filter, conv, to_x, kept, dy); });
+  if (!wgrad && !x.needs_gradient() && !to_residual.wanted()) return {std::move(y), -1};
+  return p.tape.record(std::move(y), [&p, conv, filter, to_x = GradientTarget(x), to_residual,
+                                      kept = wgrad ? x.value : Tensor()](Tensor dy) {
+    backward_conv(p, filter, conv, to_x, kept, dy);
+    if (to_residual.wanted()) p.give(to_residual, std::move(dy));
+  });
 }
 
 Tensor mask_like(Pass& p, const Tensor& y) { return p.empty(y.shape(), Dtype::kBit, y.layout()); }
@@ -47,57 +50,56 @@ Layout conv_layout(const Pass& p, int64_t channels) {
              : Layout::kChannelsLast;
 }
 
-Var conv2d(Pass& p, Var x, const ConvParams& conv) {
-  Tensor y = output_for(p, x, conv);
-  const Filter filter = p.params.cache().filter(p.params, conv.weight, p.options.dtype);
-  conv2d_forward(p.exec, y, x.value, filter, conv.options);
-  return record_conv(p, std::move(y), x, conv, filter);
-}
-
 namespace {
 
-// x * w + residual, and its normed output where one is asked for.
-Var add_to_residual(Pass& p, const Var& x, const ConvParams& conv, Var residual,
-                    const NormedOutput* normed) {
+// x * w (+ residual), and its normed output where one is asked for.
+Var convolve(Pass& p, const Var& x, const ConvParams& conv, Var* residual,
+             const NormedOutput* normed) {
   const Filter filter = p.params.cache().filter(p.params, conv.weight, p.options.dtype);
-  const GradientTarget to_residual(residual);
-  const Tensor before = std::move(residual.value);
+  const GradientTarget to_residual = residual ? GradientTarget(*residual) : GradientTarget();
+  const Tensor before = residual ? std::move(residual->value) : Tensor();
   // In place where nobody else needs the residual.
-  Tensor y = before.is_sole_owner() ? before : p.empty_like(before);
+  Tensor y = before && before.is_sole_owner() ? before : output_for(p, x, conv);
   conv2d_forward(p.exec, y, x.value, filter, conv.options,
-                 {.residual = &before.view(), .normed = normed});
-
-  const bool wgrad = p.uses(conv.weight);
-  if (!wgrad && !x.needs_gradient() && !to_residual.wanted()) return {std::move(y), -1};
-  return p.tape.record(std::move(y), [&p, conv, filter, to_x = GradientTarget(x), to_residual,
-                                      kept = wgrad ? x.value : Tensor()](Tensor dy) {
-    backward_conv(p, filter, conv, to_x, kept, dy);
-    if (to_residual.wanted()) p.give(to_residual, std::move(dy));
-  });
+                 {.residual = before ? &before.view() : nullptr, .normed = normed});
+  return record_conv(p, std::move(y), x, conv, filter, to_residual);
 }
 
-}  // namespace
-
-Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual) {
-  return add_to_residual(p, x, conv, std::move(residual), nullptr);
-}
-
-SumAndNormed conv2d_add_norm_relu(Pass& p, Var x, const ConvParams& conv, Var residual,
-                                  const NormParams& norm) {
+SumAndNormed convolve_norm_relu(Pass& p, const Var& x, const ConvParams& conv, Var* residual,
+                                const NormParams& norm) {
   if (p.options.bn != BnMode::kRunning || p.wants_parameter_gradients()) {
-    Var sum = conv2d_add(p, std::move(x), conv, std::move(residual));
+    Var sum = convolve(p, x, conv, residual, nullptr);
     Var normed = batch_norm(p, sum, norm, Activation::kRelu);
     return {std::move(sum), std::move(normed)};
   }
   const NormVectors& v = p.params.cache().running(p.exec, p.params, norm);
-  Tensor y = p.empty_like(residual.value);
+  Tensor y = output_for(p, x, conv);
   Tensor mask;
-  if (x.needs_gradient() || residual.needs_gradient()) mask = mask_like(p, y);
+  if (x.needs_gradient() || (residual && residual->needs_gradient())) mask = mask_like(p, y);
   const NormedOutput normed{y, mask ? mask.view() : View{}, v.scale, v.shift};
-  Var sum = add_to_residual(p, x, conv, std::move(residual), &normed);
+  Var sum = convolve(p, x, conv, residual, &normed);
   if (!sum.needs_gradient()) return {std::move(sum), {std::move(y), -1}};
   Var activated = p.gated(sum, std::move(y), {std::move(mask), v.scale});
   return {std::move(sum), std::move(activated)};
+}
+
+}  // namespace
+
+Var conv2d(Pass& p, Var x, const ConvParams& conv) {
+  return convolve(p, x, conv, nullptr, nullptr);
+}
+
+Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual) {
+  return convolve(p, x, conv, &residual, nullptr);
+}
+
+SumAndNormed conv2d_with_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm) {
+  return convolve_norm_relu(p, x, conv, nullptr, norm);
+}
+
+SumAndNormed conv2d_add_norm_relu(Pass& p, Var x, const ConvParams& conv, Var residual,
+                                  const NormParams& norm) {
+  return convolve_norm_relu(p, x, conv, &residual, norm);
 }
 
 Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation) {

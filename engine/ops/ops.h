@@ -32,10 +32,11 @@ enum class Activation { kNone, kRelu };
 // x * w (+ residual): x (N, H, W, I) -> (N, H', W', O). No bias.
 Var conv2d(Pass& p, Var x, const ConvParams& conv);
 Var conv2d_add(Pass& p, Var x, const ConvParams& conv, Var residual);
-// The sum x * w + residual and relu(norm(sum)): what a pre-activation block hands to the next.
+// The sum x * w (+ residual) and relu(norm(sum)): what a pre-activation block hands to the next.
 struct SumAndNormed {
   Var sum, normed;
 };
+SumAndNormed conv2d_with_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm);
 SumAndNormed conv2d_add_norm_relu(Pass& p, Var x, const ConvParams& conv, Var residual,
                                   const NormParams& norm);
 // relu?(x * w + bias)

@@ -84,6 +84,8 @@ TEST_CASE("cuDNN has an engine for every mask and gate of ours on an H200", "[no
       ConvProblem normed = problem_of(layer, ConvDirection::kForward, dtype);
       normed.accumulate = normed.normed = normed.normed_mask = true;
       check_supported(device, normed, true);
+      normed.accumulate = false;
+      check_supported(device, normed, true);
       if (layer.x.c == 3) continue;  // no gate leads to an image
       for (const bool scale : {false, true})
         for (const bool accumulate : {false, true}) {
