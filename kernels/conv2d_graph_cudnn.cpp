@@ -64,13 +64,13 @@ ConvGraph make_conv_graph(const ConvProblem& p) {
   const CudnnTensor x = graph.tensor(p.x, type(ConvDirection::kDgrad));
   const CudnnTensor w = graph.tensor(p.filter, type(ConvDirection::kWgrad));
   const CudnnTensor y = graph.tensor(p.y, type(ConvDirection::kForward));
-  const auto [shape, result] = p.direction == ConvDirection::kForward ? std::pair{p.y, y}
-                               : p.direction == ConvDirection::kDgrad ? std::pair{p.x, x}
-                                                                      : std::pair{p.filter, w};
-  g.output = result;
+  const bool forward = p.direction == ConvDirection::kForward;
+  const bool dgrad = p.direction == ConvDirection::kDgrad;
+  const Shape& shape = forward ? p.y : dgrad ? p.x : p.filter;
+  g.output = forward ? y : dgrad ? x : w;
   // cuDNN writes float32 from bfloat16 operands only through a pointwise operation.
   const bool widened = p.direction == ConvDirection::kWgrad && p.dtype != p.result_dtype;
-  Chain chain(graph, shape, result,
+  Chain chain(graph, shape, g.output,
               widened + p.gate_mask + p.gate_scale + p.bias + p.accumulate + p.relu);
   switch (p.direction) {
     case ConvDirection::kForward:
