@@ -40,6 +40,7 @@ class TrainingStep {
   int64_t training_kernels() const { return graph_.kernels(); }
   // Memory of the training pass; the attack has its own.
   Pool& training_pool() { return training_pool_; }
+  Pool& attack_pool() { return attack_pool_; }
 
  private:
   void train();  // what the graph records

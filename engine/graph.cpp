@@ -22,7 +22,7 @@ void Graph::run(const Shape& shape) {
     return;
   }
   ++replays_;
-  if (exec_.device().kind == DeviceKind::kCuda && !recording_ && !refused_) capture();
+  if (exec_.on_cuda() && !recording_ && !refused_) capture();
   if (recording_)
     replay(exec_, *recording_);
   else

@@ -31,7 +31,7 @@ struct Pool::FreeLists {
     if (!free.empty()) {
       try {
         return allocate_on(device, bytes, "a tensor");
-      } catch (const Error&) {  // what lies in the free lists may be enough
+      } catch (const OutOfMemory&) {  // what lies in the free lists may be enough
         reserved -= total_free();
         free.clear();
       }

@@ -28,6 +28,7 @@ class Sgd {
   void step(Exec& exec);
 
   View momentum_buffer() const { return momentum_; }
+  int64_t bytes_reserved() const { return pool_.bytes_reserved(); }
 
  private:
   ParamStore& params_;

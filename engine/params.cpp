@@ -129,7 +129,12 @@ int64_t ParamStore::parameter_count() const {
                          [](int64_t sum, const Segment& s) { return sum + s.shape.count(); });
 }
 
+int64_t ParamStore::bytes_reserved() const {
+  return pool_.bytes_reserved() + (cache_ ? cache_->bytes_reserved() : 0);
+}
+
 void initialize(Exec& exec, ParamStore& params, uint64_t seed) {
+  if (exec.planned()) return;  // nothing would be kept of it
   double bound = 0;
   for (size_t i = 0; i < params.segments().size(); ++i) {
     const Segment& segment = params.segments()[i];

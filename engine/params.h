@@ -80,6 +80,7 @@ class ParamStore {
   void statistics_changed() { ++statistics_version_; }
 
   int64_t parameter_count() const;  // without alignment padding
+  int64_t bytes_reserved() const;   // of device memory, with what the cache holds
   class WeightCache& cache() {
     return *cache_;
   }

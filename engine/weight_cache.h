@@ -39,6 +39,9 @@ class WeightCache {
   Folded folded(Exec& exec, ParamStore& params, ParamId weight, const NormParams& norm,
                 Dtype dtype);
 
+  // Of device memory; without what libraries make of filters.
+  int64_t bytes_reserved() const { return pool_.bytes_reserved(); }
+
   // From now on everything is made anew when it is next asked for.
   void forget();
 

@@ -11,8 +11,8 @@ AlignedMemory allocate_aligned(int64_t bytes, const char* purpose) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
   const auto size = static_cast<size_t>((bytes + alignment - 1) / alignment * alignment);
   AlignedMemory memory(std::aligned_alloc(static_cast<size_t>(alignment), size));
-  require(memory != nullptr || size == 0, "out of memory: {} MiB of {}; use a smaller batch",
-          size >> 20, purpose);
+  if (memory == nullptr && size > 0)
+    throw OutOfMemory(fmt::format("out of memory: {} MiB of {}", size >> 20, purpose));
   if (alignment == kHugePage)
     madvise(memory.get(), size, MADV_HUGEPAGE);  // advice: refusal does no harm
   return memory;

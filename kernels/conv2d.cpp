@@ -99,9 +99,8 @@ void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOption
   check_shapes("conv2d_forward", x, filter.w, y, options);
   check_dtypes("conv2d_forward", x, filter.w, y);
   check_epilogue(epilogue, y);
-  if (y.count() == 0) return;
-  if (exec.device().kind == DeviceKind::kCuda)
-    return conv2d_forward_cuda(exec, y, x, filter, options, epilogue);
+  if (y.count() == 0 || exec.planned()) return;
+  if (exec.on_cuda()) return conv2d_forward_cuda(exec, y, x, filter, options, epilogue);
   const ProductEpilogue fused = product_epilogue(exec, y, epilogue);
   if (x.dtype == Dtype::kFloat64)
     conv2d_forward_reference<double>(exec, y, x, filter.w, options, fused);
@@ -115,9 +114,8 @@ void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOption
   check_shapes("conv2d_dgrad", dx, filter.w, dy, options);
   check_dtypes("conv2d_dgrad", dy, filter.w, dx);
   check_epilogue(epilogue, dx);
-  if (dx.count() == 0) return;
-  if (exec.device().kind == DeviceKind::kCuda)
-    return conv2d_dgrad_cuda(exec, dx, dy, filter, options, epilogue);
+  if (dx.count() == 0 || exec.planned()) return;
+  if (exec.on_cuda()) return conv2d_dgrad_cuda(exec, dx, dy, filter, options, epilogue);
   const View product = epilogue.accumulate ? epilogue.part : dx;
   if (dx.dtype == Dtype::kFloat64)
     conv2d_dgrad_reference<double>(exec, product, dy, filter.w, options);
@@ -134,7 +132,8 @@ void conv2d_wgrad(Exec& exec, View dw, View x, View dy, ConvOptions options, flo
   require(x.dtype == Dtype::kFloat64 || dw.dtype == Dtype::kFloat32,
           "conv2d_wgrad: the filter's gradient is {}, it must be float32", to_string(dw.dtype));
   require(beta == 0 || beta == 1, "conv2d_wgrad: beta is {}; it must be 0 or 1", beta);
-  if (exec.device().kind == DeviceKind::kCuda)
+  if (exec.planned()) return;
+  if (exec.on_cuda())
     conv2d_wgrad_cuda(exec, dw, x, dy, options, beta != 0);
   else if (x.dtype == Dtype::kFloat64)
     conv2d_wgrad_reference<double>(exec, dw, x, dy, options, beta);

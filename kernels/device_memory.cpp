@@ -6,8 +6,8 @@ namespace ringfort {
 namespace {
 
 void move_bytes(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirection direction) {
-  if (bytes == 0) return;
-  if (exec.device().kind == DeviceKind::kCuda)
+  if (bytes == 0 || exec.planned()) return;
+  if (exec.on_cuda())
     cuda::copy(exec, to, from, bytes, direction);
   else
     std::memcpy(to, from, static_cast<size_t>(bytes));
@@ -16,16 +16,19 @@ void move_bytes(Exec& exec, void* to, const void* from, int64_t bytes, CopyDirec
 }  // namespace
 
 void ReleaseMemory::operator()(void* memory) const {
-  if (device == DeviceKind::kCuda)
+  if (device.planned)
+    planned::release(memory);
+  else if (device.kind == DeviceKind::kCuda)
     cuda::release(memory);
   else
     FreeMemory{}(memory);
 }
 
 DeviceMemory allocate_on(Device device, int64_t bytes, const char* purpose) {
-  void* memory = device.kind == DeviceKind::kCuda ? cuda::allocate(bytes, purpose)
-                                                  : allocate_aligned(bytes, purpose).release();
-  return {memory, ReleaseMemory{device.kind}};
+  void* memory = device.planned                     ? planned::allocate()
+                 : device.kind == DeviceKind::kCuda ? cuda::allocate(bytes, purpose)
+                                                    : allocate_aligned(bytes, purpose).release();
+  return {memory, ReleaseMemory{device}};
 }
 
 void copy_view(Exec& exec, View to, View from) {
@@ -40,20 +43,21 @@ void to_device(Exec& exec, View to, const void* from) {
 }
 
 void to_host(Exec& exec, void* to, View from) {
+  if (exec.planned() && from.bytes() > 0) std::memset(to, 0, static_cast<size_t>(from.bytes()));
   move_bytes(exec, to, from.data, from.bytes(), CopyDirection::kToHost);
   synchronize(exec);
 }
 
 void clear(Exec& exec, View to) {
-  if (to.bytes() == 0) return;
-  if (exec.device().kind == DeviceKind::kCuda)
+  if (to.bytes() == 0 || exec.planned()) return;
+  if (exec.on_cuda())
     cuda::clear(exec, to.data, to.bytes());
   else
     std::memset(to.data, 0, static_cast<size_t>(to.bytes()));
 }
 
 void write_now(Device device, View to, const void* from) {
-  if (to.bytes() == 0) return;
+  if (to.bytes() == 0 || device.planned) return;
   if (device.kind == DeviceKind::kCuda)
     cuda::copy_now(to.data, from, to.bytes(), CopyDirection::kToDevice);
   else
@@ -62,6 +66,10 @@ void write_now(Device device, View to, const void* from) {
 
 void read_now(Device device, void* to, View from) {
   if (from.bytes() == 0) return;
+  if (device.planned) {
+    std::memset(to, 0, static_cast<size_t>(from.bytes()));
+    return;
+  }
   if (device.kind == DeviceKind::kCuda)
     cuda::copy_now(to, from.data, from.bytes(), CopyDirection::kToHost);
   else
@@ -69,7 +77,7 @@ void read_now(Device device, void* to, View from) {
 }
 
 void clear_now(Device device, View to) {
-  if (to.bytes() == 0) return;
+  if (to.bytes() == 0 || device.planned) return;
   if (device.kind == DeviceKind::kCuda)
     cuda::clear_now(to.data, to.bytes());
   else

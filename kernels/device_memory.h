@@ -1,7 +1,10 @@
 // Memory of a device, and the few ways in which bytes move between it and the host. On the CPU both
 // are the same memory. Everything is queued in the order of the Exec's stream; only what the host
-// reads afterwards (to_host) waits for it.
+// reads afterwards (to_host) waits for it. On a planned device nothing moves, and the host reads
+// zeros.
 #pragma once
+
+#include <optional>
 
 #include "kernels/exec.h"
 #include "kernels/view.h"
@@ -10,6 +13,11 @@ namespace ringfort {
 
 // At least `bytes`, uninitialised, 64-byte aligned. Errors: out of memory, told with its purpose.
 DeviceMemory allocate_on(Device device, int64_t bytes, const char* purpose);
+
+// What can still be allocated, in bytes: of a CUDA device's memory, or what Linux calls available,
+// within `ulimit -v`. For a planned device that of the one it stands in for. No value where it
+// cannot be known.
+std::optional<int64_t> free_memory(Device device);
 
 // Same dtype and number of elements on both sides, dense, in the same order.
 void copy_view(Exec& exec, View to, View from);         // within the device
@@ -35,5 +43,11 @@ void clear(Exec& exec, void* to, int64_t bytes);
 void copy_now(void* to, const void* from, int64_t bytes, CopyDirection direction);
 void clear_now(void* to, int64_t bytes);
 }  // namespace cuda
+
+// A planned device's side: addresses with nothing behind them; whoever touches one crashes.
+namespace planned {
+void* allocate();
+void release(void* memory);
+}  // namespace planned
 
 }  // namespace ringfort

@@ -1,5 +1,6 @@
 // Errors: one exception type, raised with a sentence that says what was wrong, where and what to
-// do. It is caught in main only, which prints the sentence and exits with 1 (see tools/main.cpp).
+// do. It is caught in main only, which prints the sentence and exits with 1 (see tools/main.cpp);
+// OutOfMemory also where memory can be made free, or a batch named that fits.
 #pragma once
 
 #include <fmt/format.h>
@@ -13,6 +14,17 @@ namespace ringfort {
 class Error : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// A device has not as much memory as is needed. cause: the sentence without the advice.
+class OutOfMemory : public Error {
+ public:
+  explicit OutOfMemory(const std::string& cause)
+      : Error(cause + "; use a smaller batch"), cause_(cause) {}
+  const std::string& cause() const { return cause_; }
+
+ private:
+  std::string cause_;
 };
 
 template <class... Args>

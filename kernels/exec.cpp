@@ -22,11 +22,13 @@ std::string library_version(const Device& device) {
 
 Exec::Exec(Device device, int threads, const std::string& plan_file)
     : device_(device), threads_(threads) {
-  if (device.kind == DeviceKind::kCuda) cuda_ = make_cuda_context(device.index);
+  if (device.kind == DeviceKind::kCuda && !device.planned) cuda_ = make_cuda_context(device.index);
   require(threads >= 0, "threads: {} asked for; give 1 or more, or 0 for all cores", threads);
   if (threads_ == 0) threads_ = omp_get_num_procs();
   omp_set_num_threads(threads_);
-  plans_ = std::make_unique<PlanCache>(plan_file, library_version(device), device_name(device));
+  plans_ = device.planned ? std::make_unique<PlanCache>("", "", "")
+                          : std::make_unique<PlanCache>(plan_file, library_version(device),
+                                                        device_name(device));
   onednn_ = std::make_unique<OneDnn>();
 }
 
@@ -34,8 +36,7 @@ Exec::~Exec() = default;
 
 void* Exec::scratch(int64_t bytes) {
   if (bytes <= scratch_bytes_) return scratch_.get();
-  if (device_.kind == DeviceKind::kCuda)
-    retired_.push_back(std::move(scratch_));  // queued and recorded work still uses it
+  if (on_cuda()) retired_.push_back(std::move(scratch_));  // queued and recorded work still uses it
   scratch_.reset();  // on the CPU first give back: both together may not fit
   scratch_bytes_ = 0;
   scratch_ = allocate_on(device_, bytes, "scratch for a kernel");

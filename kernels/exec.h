@@ -18,13 +18,17 @@ enum class DeviceKind { kCpu, kCuda };
 struct Device {
   DeviceKind kind = DeviceKind::kCpu;
   int index = 0;
+  // Stands in for that device, which need not be there: memory is an address that nobody may touch,
+  // and work on it returns at once. What a program would take is counted this way, without
+  // taking or computing anything (adversarial/memory_plan.h).
+  bool planned = false;
   friend bool operator==(const Device&, const Device&) = default;
 };
 std::string to_string(const Device& device);  // "cpu", "cuda:0"
 
 // Owns memory of a device; released where it came from.
 struct ReleaseMemory {
-  DeviceKind device = DeviceKind::kCpu;
+  Device device;
   void operator()(void* memory) const;
 };
 using DeviceMemory = std::unique_ptr<void, ReleaseMemory>;
@@ -58,6 +62,8 @@ class Exec {
   Exec& operator=(const Exec&) = delete;
 
   Device device() const { return device_; }
+  bool planned() const { return device_.planned; }
+  bool on_cuda() const { return cuda_ != nullptr; }  // a CUDA device, and not a planned one
   int threads() const { return threads_; }
   PlanCache& plans() { return *plans_; }
   OneDnn& onednn() { return *onednn_; }

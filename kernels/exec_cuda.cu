@@ -4,17 +4,12 @@
 #include "kernels/device_memory.h"
 
 namespace ringfort {
-namespace {
-
-const char* hint(cudaError_t status) {
-  return status == cudaErrorMemoryAllocation ? "; use a smaller batch" : "";
-}
-
-}  // namespace
-
 void check(cudaError_t status, const char* call) {
-  require(status == cudaSuccess, "{}: {} ({}){}", call, cudaGetErrorString(status),
-          cudaGetErrorName(status), hint(status));
+  if (status == cudaSuccess) return;
+  const std::string sentence =
+      fmt::format("{}: {} ({})", call, cudaGetErrorString(status), cudaGetErrorName(status));
+  if (status == cudaErrorMemoryAllocation) throw OutOfMemory(sentence);
+  throw Error(sentence);
 }
 
 CudaContext::CudaContext(int device_index) {
@@ -51,8 +46,7 @@ std::string cuda_device_name(int index) {
 }
 
 void synchronize(Exec& exec) {
-  if (exec.device().kind == DeviceKind::kCuda)
-    check(cudaStreamSynchronize(exec.cuda().stream()), "cudaStreamSynchronize");
+  if (exec.on_cuda()) check(cudaStreamSynchronize(exec.cuda().stream()), "cudaStreamSynchronize");
 }
 
 namespace cuda {
@@ -60,9 +54,10 @@ namespace cuda {
 void* allocate(int64_t bytes, const char* purpose) {
   void* memory = nullptr;
   const cudaError_t status = cudaMalloc(&memory, static_cast<size_t>(bytes));
-  if (status == cudaErrorMemoryAllocation) cudaGetLastError();  // it would show at the next launch
-  require(status != cudaErrorMemoryAllocation,
-          "out of GPU memory: {} MiB of {}; use a smaller batch", bytes >> 20, purpose);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // it would show at the next launch
+    throw OutOfMemory(fmt::format("out of GPU memory: {} MiB of {}", bytes >> 20, purpose));
+  }
   check(status, "cudaMalloc");
   return memory;
 }

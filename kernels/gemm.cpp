@@ -54,8 +54,8 @@ void check_dtypes(const View& c, const View& a, const View& b, const View* bias)
 void gemm(Exec& exec, View c, View a, View b, const GemmOptions& options) {
   check_shapes(c, a, b, options);
   check_dtypes(c, a, b, options.bias);
-  if (c.count() == 0) return;
-  if (exec.device().kind == DeviceKind::kCuda) return gemm_cuda(exec, c, a, b, options);
+  if (c.count() == 0 || exec.planned()) return;
+  if (exec.on_cuda()) return gemm_cuda(exec, c, a, b, options);
   if (a.dtype == Dtype::kFloat64) return gemm_reference<double>(exec, c, a, b, options);
   gemm_onednn(exec, c, a, b, options);
 }

@@ -203,9 +203,10 @@ void map(Exec& exec, const Fn& fn, const View (&outputs)[kOut], const View (&inp
   const auto out = std::to_array(outputs);
   const auto in = std::to_array(inputs);
   detail::require_same_elements("map", out, in);
+  if (exec.planned()) return;
   detail::with_scalar(out, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.device().kind == DeviceKind::kCuda) return cuda::map<S>(exec, fn, out, in);
+    if (exec.on_cuda()) return cuda::map<S>(exec, fn, out, in);
 #endif
     detail::map_cpu<S>(exec, detail::resolved(fn), out, in);
   });
@@ -223,10 +224,10 @@ void map_channels(Exec& exec, const Fn& fn, const View (&outputs)[kOut], const V
   for (const View& view : params)
     require(view.count() == out[0].shape.c, "map_channels: {} values for {} channels", view.count(),
             out[0].shape.c);
+  if (exec.planned()) return;
   detail::with_scalar(out, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.device().kind == DeviceKind::kCuda)
-      return cuda::map_channels<S>(exec, fn, out, in, params);
+    if (exec.on_cuda()) return cuda::map_channels<S>(exec, fn, out, in, params);
 #endif
     if (out[0].layout == Layout::kBlocked16)
       detail::map_channels_blocked<S>(exec, fn, out, in, params);
@@ -245,10 +246,10 @@ void map_random(Exec& exec, const Fn& fn, RandomKey key, const int64_t* samples,
   const auto in = std::to_array(inputs);
   detail::require_same_elements("map_random", out, in);
   require(output.layout == Layout::kChannelsLast, "map_random: views must be channels last");
+  if (exec.planned()) return;
   detail::with_scalar(out, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.device().kind == DeviceKind::kCuda)
-      return cuda::map_random<S>(exec, fn, key, samples, out, in);
+    if (exec.on_cuda()) return cuda::map_random<S>(exec, fn, key, samples, out, in);
 #endif
     const int64_t length = output.shape.per_sample(),
                   runs = (length + detail::kRun - 1) / detail::kRun;

@@ -53,6 +53,8 @@ auto with_onednn(const std::string& what, Call call) {
   try {
     return call();
   } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory)
+      throw OutOfMemory(fmt::format("{}: out of memory in oneDNN", what));
     fail("{}: oneDNN says '{}'", what, error.message);
   }
 }

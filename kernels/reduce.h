@@ -165,10 +165,10 @@ void channel_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& out
   for (const View& view : out)
     require(view.count() == in[0].shape.c, "channel_reduce: {} sums for {} channels", view.count(),
             in[0].shape.c);
+  if (exec.planned()) return;
   with_scalar(in, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.device().kind == DeviceKind::kCuda)
-      return cuda::channel_reduce<S>(exec, fn, out, in, params, beta);
+    if (exec.on_cuda()) return cuda::channel_reduce<S>(exec, fn, out, in, params, beta);
 #endif
     channel_reduce_cpu<S>(exec, fn, out, in, params, beta);
   });
@@ -186,9 +186,10 @@ void row_reduce(Exec& exec, const Fn& fn, const View (&sums)[kSums], const View 
   const Shape shape = in[0].shape;
   for (const View& view : out)
     require(view.count() == shape.n, "row_reduce: {} sums for {} samples", view.count(), shape.n);
+  if (exec.planned()) return;
   detail::with_scalar(in, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.device().kind == DeviceKind::kCuda) return cuda::row_reduce<S>(exec, fn, out, in);
+    if (exec.on_cuda()) return cuda::row_reduce<S>(exec, fn, out, in);
 #endif
     const int64_t length = shape.per_sample();
 #pragma omp parallel for schedule(static) \

@@ -117,8 +117,9 @@ class CpuRow {
 // threads are worth it.
 template <class Fn>
 void for_each(Exec& exec, int64_t count, int64_t cost, const Fn& fn) {
+  if (exec.planned()) return;
 #ifdef RINGFORT_DEVICE_CODE
-  if (exec.device().kind == DeviceKind::kCuda) return cuda::for_each(exec, count, fn);
+  if (exec.on_cuda()) return cuda::for_each(exec, count, fn);
 #endif
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (count * cost > detail::kParallelElements)
@@ -128,8 +129,9 @@ void for_each(Exec& exec, int64_t count, int64_t cost, const Fn& fn) {
 // fn(context, row) for row in [0, rows), each row `length` elements long.
 template <class Fn>
 void for_each_row(Exec& exec, int64_t rows, int64_t length, const Fn& fn) {
+  if (exec.planned()) return;
 #ifdef RINGFORT_DEVICE_CODE
-  if (exec.device().kind == DeviceKind::kCuda) return cuda::for_each_row(exec, rows, fn);
+  if (exec.on_cuda()) return cuda::for_each_row(exec, rows, fn);
 #endif
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (rows * length > detail::kParallelElements)

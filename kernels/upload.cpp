@@ -2,8 +2,9 @@
 
 namespace ringfort {
 
-Uploader::Uploader(Exec& exec, int64_t most_bytes) : most_bytes_(most_bytes) {
-  if (exec.device().kind == DeviceKind::kCuda) cuda_ = cuda::make_uploads(exec, most_bytes);
+Uploader::Uploader(Exec& exec, int64_t most_bytes)
+    : most_bytes_(most_bytes), on_device_(exec.device().kind == DeviceKind::kCuda) {
+  if (exec.on_cuda()) cuda_ = cuda::make_uploads(exec, most_bytes);
 }
 
 const void* Uploader::upload(const void* from, int64_t bytes) {

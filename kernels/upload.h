@@ -22,8 +22,12 @@ class Uploader {
   // `from` may be written over at once on CUDA, and after that work on the CPU.
   const void* upload(const void* from, int64_t bytes);
 
+  // Of device memory: the two buffers.
+  int64_t bytes_reserved() const { return on_device_ ? 2 * most_bytes_ : 0; }
+
  private:
   int64_t most_bytes_;
+  bool on_device_;
   CudaUploadsHandle cuda_;  // none on the CPU
 };
 

@@ -32,6 +32,9 @@ class Model {
   // declared.
   void allocate(bool bfloat16_copy = false, Device device = {});
 
+  // Of device memory: parameters, gradients and what is made of them.
+  int64_t bytes_reserved() const { return params_.bytes_reserved() + pool_.bytes_reserved(); }
+
   const ModelSpec& spec() const { return spec_; }
   ParamStore& params() { return params_; }
   const ParamStore& params() const { return params_; }

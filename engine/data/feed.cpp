@@ -7,8 +7,9 @@ namespace {
 
 bool is_resident(const Exec& exec, const Dataset& data, Residency residency) {
   if (residency != Residency::kAuto) return residency == Residency::kResident;
-  return exec.device().kind == DeviceKind::kCpu ||
-         static_cast<int64_t>(data.pixels.size()) <= cuda::free_memory() / 2;
+  if (exec.device().kind == DeviceKind::kCpu) return true;
+  const std::optional<int64_t> free = free_memory(exec.device());
+  return !free || static_cast<int64_t>(data.pixels.size()) <= *free / 2;
 }
 
 }  // namespace

@@ -43,6 +43,10 @@ class Feed {
 
   bool resident() const { return images_.data != nullptr; }
   const Loader& loader() const { return loader_; }
+  // Device memory for images; none on the CPU, where they are read where the data set has them.
+  int64_t bytes_reserved() const {
+    return uploader_ ? uploader_->bytes_reserved() : memory_ ? images_.bytes() : 0;
+  }
 
  private:
   Exec& exec_;
