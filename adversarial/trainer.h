@@ -7,6 +7,7 @@
 
 #include "adversarial/best_epoch.h"
 #include "adversarial/collapse.h"
+#include "adversarial/memory_plan.h"
 #include "adversarial/method.h"
 #include "adversarial/observer.h"
 #include "adversarial/training_step.h"
@@ -41,6 +42,12 @@ class Trainer {
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
   Model& model() { return *model_; }
   const Sgd& optimizer() const { return step_->optimizer(); }
+
+  // What has been taken so far.
+  MemoryUse memory() const;
+  // Does once whatever takes memory in a run, and nothing else: on a planned device
+  // (plan_memory).
+  void rehearse();
 
  private:
   AttackInput held_out(int64_t count);

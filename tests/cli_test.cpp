@@ -186,6 +186,16 @@ TEST_CASE("cli: the program fails with one sentence and the right exit code", "[
   CHECK(folder.entries() == 1);  // nothing else was created
 }
 
+TEST_CASE("cli: a training that no memory holds is refused before its folder is made", "[tools]") {
+  const TempFolder folder;
+  const Outcome outcome = run_program("train " RINGFORT_TEST_DATA
+                                      "/../../recipes/quickstart.toml --model preact_resnet18"
+                                      " --width 4096 --batch-size 50000 --output " +
+                                      (folder / "run").string());
+  check_complaint(outcome, 1, "batches of 50000 need");
+  CHECK(folder.entries() == 0);
+}
+
 TEST_CASE("far more threads than cores are refused", "[tools]") {
   CHECK_THAT(error_of([] { open_exec("cpu", 100000); }),
              Contains("--threads") && Contains("0 for all cores"));

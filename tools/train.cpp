@@ -1,7 +1,10 @@
 // `ringfort train`: recipe -> run folder.
 #include <fmt/format.h>
 
+#include <new>
+
 #include "adversarial/trainer.h"
+#include "kernels/device_memory.h"
 #include "kernels/onednn.h"
 #include "tools/commands.h"
 #include "tools/machine.h"
@@ -19,6 +22,23 @@ void warn_of_emulation(TrainingObserver& observer, const Recipe& recipe) {
         "this CPU has no bfloat16 instructions: they are emulated, float32 is faster here");
 }
 
+// Where memory runs out, the batch that fits is named: into what the tensors have and what is free.
+TrainingResult run_in_memory(std::unique_ptr<Trainer> trainer, RunFolder& folder,
+                             const Recipe& recipe, const Dataset& data, Device device) {
+  const auto refusal = [&](const OutOfMemory& error) {
+    const int64_t bytes = trainer->memory().total() + free_memory(device).value_or(0);
+    trainer.reset();  // a plan, too, needs some
+    return Error(describe(error, recipe, data, device, bytes));
+  };
+  try {
+    return trainer->run(folder.path(), folder);
+  } catch (const OutOfMemory& error) {
+    throw refusal(error);
+  } catch (const std::bad_alloc&) {
+    throw refusal(OutOfMemory("out of memory on the host"));
+  }
+}
+
 }  // namespace
 
 int run_train(const Recipe& given, const TrainCommand& command) {
@@ -29,11 +49,16 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   recipe.device = to_string(exec->device());
   recipe.threads = exec->threads();
   const Dataset data = load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain);
-  Trainer trainer(*exec, recipe, data);
+  const std::optional<int64_t> free = free_memory(exec->device());
+  const MemoryUse plan = plan_memory(recipe, data, exec->device());
+  require_memory(plan, free, recipe, data, exec->device());
+  auto trainer = std::make_unique<Trainer>(*exec, recipe, data);
   RunFolder folder(recipe.output, recipe,
                    command.overwrite ? ExistingRun::kOverwrite : ExistingRun::kRefuse);
   warn_of_emulation(folder, recipe);
-  const TrainingResult result = trainer.run(folder.path(), folder);
+  folder.on_message(describe(plan, free));
+  const TrainingResult result =
+      run_in_memory(std::move(trainer), folder, recipe, data, exec->device());
   write_report(folder.path());
   const std::string best = result.best.robust_accuracy()
                                ? fmt::format("Best held-out robust accuracy {:.1f} %",

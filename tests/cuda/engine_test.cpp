@@ -202,6 +202,32 @@ TEST_CASE("device: training, probe, checkpoints and evaluation run as on the CPU
   CHECK(std::abs(evaluations[0].robust_accuracy - evaluations[1].robust_accuracy) < 0.09);
 }
 
+TEST_CASE("device: a training takes the memory that was planned for it", "[engine]") {
+  const Dataset data = quarters(80, 3);
+  Recipe recipe = small_recipe();
+  recipe.model = "preact_resnet18";
+  recipe.width = 8;
+  recipe.hold_out = 16;
+  recipe.probe_every = 2;
+  recipe.max_steps = 3;  // recorded and replayed
+  for (const Device device : kDevices) {
+    Exec exec(device, 1);
+    choose_direct(exec);
+    TempFolder folder;
+    TrainingObserver silent;
+    const MemoryUse planned = plan_memory(recipe, data, device);
+    Trainer trainer(exec, recipe, data);
+    trainer.run(folder.path(), silent);
+    const MemoryUse taken = trainer.memory();
+    CHECK(taken.weights == planned.weights);
+    CHECK(taken.attack == planned.attack);
+    CHECK(taken.training == planned.training);
+    CHECK(taken.data == planned.data);
+    // Samples that are won leave smaller batches, in blocks up to a quarter too large.
+    CHECK(taken.evaluation <= planned.evaluation + planned.evaluation / 4);
+  }
+}
+
 TEST_CASE("device: training again with the same seed gives the same bytes", "[engine]") {
   const Dataset data = quarters(80);
   Recipe recipe = small_recipe();
