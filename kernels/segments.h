@@ -54,11 +54,12 @@ void segment_reduce(Exec& exec, const Fn& fn, const View& sums, const SegmentTab
   detail::require_same_elements("segment_reduce", in, in);
   require(sums.count() == table.segments(), "segment_reduce: {} sums for {} segments", sums.count(),
           table.segments());
+  if (exec.planned()) return;
   auto* partial = static_cast<double*>(
       exec.scratch(std::max<int64_t>(1, table.parts()) * static_cast<int64_t>(sizeof(double))));
   detail::with_scalar(in, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.device().kind == DeviceKind::kCuda)
+    if (exec.on_cuda())
       return cuda::segment_reduce<S>(exec, fn, sums, table, in, partial);
 #endif
 #pragma omp parallel for schedule(static) \
