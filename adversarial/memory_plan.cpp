@@ -39,11 +39,11 @@ void Trainer::rehearse() {
   const int steps = 1;  // they are all alike
   if (recipe_.probe_every > 0 && probe_.x_nat) {
     healthy_.emplace(exec_, pool_, model_->params(), step_->optimizer());
-    robust_accuracy(probe_, steps);
+    under_validation_attack(*model_, probe_, steps);
   }
   if (validation_.x_nat) {
     predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
-    robust_accuracy(validation_, steps);
+    under_validation_attack(*model_, validation_, steps);
   }
 }
 
