@@ -1,6 +1,7 @@
 #include "adversarial/attack.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "adversarial/attack_steps.h"
 #include "engine/transfer.h"
@@ -57,6 +58,21 @@ std::string describe(const AttackOptions& a) {
       to_string(a.dtype));
 }
 
+namespace {
+
+// The largest of NaN logits is class 0, which would count as an answer.
+template <class T>
+void require_finite(Exec& exec, const Tensor& losses, int64_t first) {
+  const auto values = to_vector<T>(exec, losses);
+  for (size_t i = 0; i < values.size(); ++i)
+    require(std::isfinite(values[i]),
+            "the network gives no prediction for image {}: its logits are not finite; take a "
+            "checkpoint from before the training diverged",
+            first + static_cast<int64_t>(i));
+}
+
+}  // namespace
+
 std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor& pixels,
                              int64_t batch_size) {
   PassOptions options;
@@ -71,6 +87,10 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
     const Tensor labels = p.empty(vector_shape(n), Dtype::kInt32);
     clear(exec, labels);
     const Loss loss = cross_entropy(p, logits, labels, 1.0);
+    if (loss.loss.dtype() == Dtype::kFloat64)
+      require_finite<double>(exec, loss.loss, first);
+    else
+      require_finite<float>(exec, loss.loss, first);
     const auto part = to_vector<int32_t>(exec, loss.prediction);
     predictions.insert(predictions.end(), part.begin(), part.end());
   }

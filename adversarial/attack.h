@@ -81,7 +81,8 @@ struct AttackResult {
   std::vector<int32_t> clean_predictions;  // N, on x_nat
 };
 
-// Predictions of the model on pixels by running statistics, in the master's precision.
+// Predictions of the model on pixels by running statistics, in the master's precision. Errors:
+// logits that are not finite, which name no class.
 std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor& pixels,
                              int64_t batch_size = 128);
 

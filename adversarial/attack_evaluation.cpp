@@ -61,7 +61,9 @@ class SlotAttack {
   // One step of every slot.
   void step() {
     if (busy_ * 2 <= static_cast<int64_t>(slots_.size()) && next_ == waiting_.size()) shrink();
-    const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, labels_);
+    const bool ends = every_slot_ends();
+    const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, labels_,
+                                           ends ? Wrt::kNothing : Wrt::kInput);
     const auto predictions = to_vector<int32_t>(exec_, g.prediction);
     const auto losses = to_vector<float>(exec_, g.loss);
     std::vector<bool> won(slots_.size());
@@ -73,7 +75,7 @@ class SlotAttack {
       best_.offer(exec_, sample, losses[i], success, x_adv_, slot);
       won[i] = success && options_.stop == StopRule::kOnSuccess;
     }
-    take_step(exec_, options_, x_adv_, g.dx, x_nat_);
+    if (!ends) take_step(exec_, options_, x_adv_, g.dx, x_nat_);
     for (size_t i = 0; i < slots_.size(); ++i)
       if (slots_[i].sample >= 0) advance(static_cast<int64_t>(i), won[i]);
   }
@@ -83,6 +85,13 @@ class SlotAttack {
     int64_t sample = -1;  // index in the input; -1: idle
     int restart = 0, step = 0;
   };
+
+  // The last iterate of a restart is only looked at: no slot needs a gradient to go on with.
+  bool every_slot_ends() const {
+    return std::all_of(slots_.begin(), slots_.end(), [&](const Slot& slot) {
+      return slot.sample < 0 || slot.step == options_.steps;
+    });
+  }
 
   void advance(int64_t at, bool won) {
     Slot& slot = slots_[static_cast<size_t>(at)];
@@ -191,8 +200,9 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
     }
     result.predictions = predict(exec, pool, model, best.x_adv, batch_size);
     result.fooled = wrong(result.predictions);
-    // What only a lower precision took for a success is attacked again in the precision that
-    // counts.
+    // What the pass that counts does not confirm is attacked again: first in its precision, and if
+    // that is not enough (a batch of another shape rounds otherwise) through all steps, where the
+    // largest loss is kept.
     waiting.clear();
     for (size_t i = 0; i < n; ++i)
       if (best.fooled[i] && !result.fooled[i]) {
@@ -200,8 +210,11 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
         best.loss[i] = -1;
         waiting.push_back(static_cast<int64_t>(i));
       }
-    if (waiting.empty() || round.dtype == model.params().master_dtype()) break;
-    round.dtype = model.params().master_dtype();
+    const Dtype reference = model.params().master_dtype();
+    const bool exact = round.dtype == reference;
+    if (waiting.empty() || (exact && round.stop == StopRule::kAllSteps)) break;
+    if (exact) round.stop = StopRule::kAllSteps;
+    round.dtype = reference;
   }
   result.x_adv = best.x_adv;
   return result;

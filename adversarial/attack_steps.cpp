@@ -45,11 +45,15 @@ void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, 
 }
 
 InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
-                             const Tensor& x_adv, const Tensor& labels) {
-  Pass p(exec, pool, model.params(), attack_pass(options));
+                             const Tensor& x_adv, const Tensor& labels, Wrt wrt) {
+  PassOptions pass = attack_pass(options);
+  pass.wrt = wrt;
+  Pass p(exec, pool, model.params(), pass);
   const Var x = p.input(x_adv);
   const Var logits = model.forward(p, x);
   Loss loss = attack_objective(p, options.objective, logits, labels);
+  if (wrt == Wrt::kNothing)
+    return {{}, std::move(loss.loss), std::move(loss.prediction), p.gradients_written()};
   p.backward(logits, std::move(loss.dlogits));
   return {p.tape.gradient(x), std::move(loss.loss), std::move(loss.prediction),
           p.gradients_written()};

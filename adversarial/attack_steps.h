@@ -28,9 +28,10 @@ struct InputGradient {
   int64_t weight_gradients = 0;
 };
 
-// One question to the model: the gradient of the summed loss with respect to the pixels.
+// One question to the model: the gradient of the summed loss with respect to the pixels; with
+// Wrt::kNothing only losses and predictions, and no dx.
 InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
-                             const Tensor& x_adv, const Tensor& labels);
+                             const Tensor& x_adv, const Tensor& labels, Wrt wrt = Wrt::kInput);
 
 // Value, gradient and prediction of the objective, summed over the batch.
 Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits, const Tensor& labels);

@@ -95,6 +95,28 @@ void verify_threat_model(const ThreatModel& threat, const View& x_adv, const Vie
   }
 }
 
+int64_t sample_count(const EvaluateOptions& options, const Dataset& test) {
+  return options.n > 0 ? std::min(options.n, test.count) : test.count;
+}
+
+void judge(Exec& exec, Pool& pool, Model& model, const Tensor& x_nat, const Tensor& x_adv,
+           const EvaluateOptions& options, Evaluation& e) {
+  const HostPixels nat(exec, x_nat), adv(exec, x_adv);
+  verify_threat_model(options.attack.threat, adv.view, nat.view);
+  e.clean_predictions = predict(exec, pool, model, x_nat, options.batch_size);
+  e.adversarial_predictions = predict(exec, pool, model, x_adv, options.batch_size);
+  e.clean_correct.clear();
+  e.robust_correct.clear();
+  for (size_t i = 0; i < e.labels.size(); ++i) {
+    const bool clean = e.clean_predictions[i] == e.labels[i];
+    e.clean_correct.push_back(clean);
+    e.robust_correct.push_back(clean && e.adversarial_predictions[i] == e.labels[i]);
+  }
+  e.clean_accuracy = share(e.clean_correct);
+  e.robust_accuracy = share(e.robust_correct);
+  e.examples = choose_examples(e, nat.view, adv.view, options.examples);
+}
+
 Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
                     const EvaluateOptions& options) {
   const ModelSpec& spec = model.spec();
@@ -107,7 +129,7 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
   const auto began = std::chrono::steady_clock::now();
   Evaluation e;
   describe_setting(e, model, test, options);
-  e.n = options.n > 0 ? std::min(options.n, test.count) : test.count;
+  e.n = sample_count(options, test);
   std::vector<int64_t> samples(static_cast<size_t>(e.n));
   std::iota(samples.begin(), samples.end(), 0);
   const AttackInput input = make_input(exec, pool, test, samples);
@@ -116,19 +138,7 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
       attack(exec, pool, model, input, options.attack, options.batch_size, [&](int64_t done) {
         if (options.progress) options.progress(done, e.n);
       });
-  const HostPixels x_nat(exec, input.x_nat), x_adv(exec, result.x_adv);
-  verify_threat_model(options.attack.threat, x_adv.view, x_nat.view);
-  e.clean_predictions = result.clean_predictions;
-  e.adversarial_predictions = result.predictions;
-  for (int64_t i = 0; i < e.n; ++i) {
-    const auto at = static_cast<size_t>(i);
-    const bool clean = e.clean_predictions[at] == e.labels[at];
-    e.clean_correct.push_back(clean);
-    e.robust_correct.push_back(clean && !result.fooled[at]);
-  }
-  e.clean_accuracy = share(e.clean_correct);
-  e.robust_accuracy = share(e.robust_correct);
-  e.examples = choose_examples(e, x_nat.view, x_adv.view, options.examples);
+  judge(exec, pool, model, input.x_nat, result.x_adv, options, e);
   e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return e;
 }

@@ -18,11 +18,20 @@ struct EvaluateOptions {
   std::function<void(int64_t done, int64_t total)> progress;
 };
 
+// How many images these options attack.
+int64_t sample_count(const EvaluateOptions& options, const Dataset& test);
+
 // Clean accuracy, and robust accuracy: the share of samples that are right on x_nat and on every
-// x_adv found, both counted from clean forward passes in float32 on the final images. Every x_adv
-// is checked to lie in the threat model.
+// x_adv found. What the attack says of its own success does not count: judge() does.
 Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
                     const EvaluateOptions& options);
+
+// Fills in the predictions, flags, accuracies and examples of `evaluation`, which holds n and the
+// labels: from clean forward passes in float32 on images (n, H, W, C) and their adversarial
+// versions, wherever those come from. Errors: an x_adv outside the threat model; logits that are
+// not finite.
+void judge(Exec& exec, Pool& pool, Model& model, const Tensor& x_nat, const Tensor& x_adv,
+           const EvaluateOptions& options, Evaluation& evaluation);
 
 // Both on the host. Throws unless every x_adv is finite, in the box and in the eps ball (to 1e-6
 // relative plus 1e-7).

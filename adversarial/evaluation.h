@@ -46,6 +46,7 @@ struct Evaluation {
   double seconds = 0;
   std::string version;
   std::string checkpoint;                    // file name of the weights
+  std::string data_dir;                      // where the test set was read
   std::vector<AdversarialExample> examples;  // a few, for the report
 };
 

@@ -48,14 +48,14 @@ ParamStore::~ParamStore() = default;
 ParamId ParamStore::add(std::string name, const Shape& shape, ParamKind kind) {
   require(!master_, "ParamStore: '{}' was added after allocate()", name);
   require_new_name(segments_, name);
-  segments_.push_back({std::move(name), shape, kind, 0, 0});
+  segments_.push_back({std::move(name), shape, kind, 0});
   return static_cast<ParamId>(segments_.size() - 1);
 }
 
-StatId ParamStore::add_statistic(std::string name, int64_t channels, float fill_value) {
+StatId ParamStore::add_statistic(std::string name, int64_t channels, ParamKind kind) {
   require(!master_, "ParamStore: '{}' was added after allocate()", name);
   require_new_name(statistics_, name);
-  statistics_.push_back({std::move(name), vector_shape(channels), ParamKind::kBias, 0, fill_value});
+  statistics_.push_back({std::move(name), vector_shape(channels), kind, 0});
   return static_cast<StatId>(statistics_.size() - 1);
 }
 
@@ -90,7 +90,7 @@ void ParamStore::allocate(bool with_copy, Device device) {
   std::vector<double> initial(static_cast<size_t>(statistics_buffer_.shape().count()));
   for (const Segment& segment : statistics_)
     std::fill_n(initial.begin() + segment.offset, segment.shape.count(),
-                static_cast<double>(segment.fill));
+                segment.kind == ParamKind::kRunningVariance ? 1.0 : 0.0);
   write_now(device, statistics_buffer_, in_dtype(master_dtype_, initial).data());
 }
 

@@ -19,7 +19,15 @@
 
 namespace ringfort {
 
-enum class ParamKind { kConvWeight, kLinearWeight, kBias, kNormScale, kNormShift };
+enum class ParamKind {
+  kConvWeight,
+  kLinearWeight,
+  kBias,
+  kNormScale,
+  kNormShift,
+  kRunningMean,  // statistics, from here on
+  kRunningVariance,
+};
 
 // Index into the segment table, in order of use (the order of add calls).
 enum class ParamId : int { kNone = -1 };
@@ -30,7 +38,6 @@ struct Segment {
   Shape shape;  // filters (O, kH, kW, I), matrices (out, 1, 1, in), vectors (1, 1, 1, C)
   ParamKind kind = ParamKind::kBias;
   int64_t offset = 0;  // of the first element in the flat buffers
-  float fill = 0;      // initial value of statistics
 };
 
 class ParamStore {
@@ -41,7 +48,7 @@ class ParamStore {
 
   // Before allocate(). Names are unique.
   ParamId add(std::string name, const Shape& shape, ParamKind kind);
-  StatId add_statistic(std::string name, int64_t channels, float fill);
+  StatId add_statistic(std::string name, int64_t channels, ParamKind kind);
   // Lays out the buffers: the parameter used last comes first. with_copy: keep a bfloat16 compute
   // copy.
   void allocate(bool with_copy = false, Device device = {});

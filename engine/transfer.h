@@ -16,6 +16,10 @@ constexpr Dtype dtype_of<float>() {
   return Dtype::kFloat32;
 }
 template <>
+constexpr Dtype dtype_of<double>() {
+  return Dtype::kFloat64;
+}
+template <>
 constexpr Dtype dtype_of<int32_t>() {
   return Dtype::kInt32;
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 
+#include "engine/json_error.h"
 #include "engine/safetensors.h"
 #include "kernels/device_memory.h"
 #include "kernels/slots.h"
@@ -98,7 +99,7 @@ ModelSpec read_spec(const SafetensorsFile& file) {
     within("channels", spec.channels, 1024);
     return spec;
   } catch (const nlohmann::json::exception& error) {
-    fail("{}: the model in its metadata cannot be read: {}", file.file, error.what());
+    fail("{}: the model in its metadata cannot be read: {}", file.file, json_reason(error));
   }
 }
 
@@ -117,6 +118,10 @@ void fill(const SafetensorsFile& file, const Entry& entry, Device device) {
     require(std::isfinite(value),
             "{}: '{}' holds {}, so the network gives no predictions; take a checkpoint from before "
             "the training diverged",
+            file.file, array.name, value);
+    require(value >= 0 || entry.segment->kind != ParamKind::kRunningVariance,
+            "{}: '{}' holds {}, but no variance is negative; the file is damaged or was made by "
+            "another tool, take another checkpoint",
             file.file, array.name, value);
     detail::store_element(host, to, value);
   });

@@ -21,8 +21,9 @@ NormParams LayerBuilder::norm(const std::string& name, int64_t channels) {
   NormParams norm;
   norm.gamma = params_.add(name + ".weight", vector_shape(channels), ParamKind::kNormScale);
   norm.beta = params_.add(name + ".bias", vector_shape(channels), ParamKind::kNormShift);
-  norm.mean = params_.add_statistic(name + ".running_mean", channels, 0);
-  norm.variance = params_.add_statistic(name + ".running_var", channels, 1);
+  norm.mean = params_.add_statistic(name + ".running_mean", channels, ParamKind::kRunningMean);
+  norm.variance =
+      params_.add_statistic(name + ".running_var", channels, ParamKind::kRunningVariance);
   return norm;
 }
 

@@ -231,6 +231,112 @@ TEST_CASE("an evaluation gives each sample the same result in any batch size", "
   }
 }
 
+TEST_CASE("every sample is attacked away from its own label, wherever its slot moves", "[attack]") {
+  // Ten classes: which way is up depends on the label, unlike with two.
+  constexpr int64_t kClasses = 10, kCount = 40, kLength = 5 * 5;
+  Exec exec;
+  Pool pool;
+  LinearModel model(5, 1, kClasses);
+  const RandomKey key{8, Purpose::kTest, 0};
+  for (int64_t k = 0; k < kClasses; ++k)
+    for (int64_t i = 0; i < kLength; ++i)
+      model.weights(k)[i] =
+          uniform01(key.word(static_cast<uint64_t>(k), static_cast<uint32_t>(i))) - 0.5f;
+  model.params().master_and_copy_changed();
+  AttackInput input = random_input(pool, {kCount, 5, 5, 1}, kClasses, 9, 0.2f, 0.8f);
+  const std::vector<int32_t> agreed = predict(exec, pool, model, input.x_nat);
+  std::copy(agreed.begin(), agreed.end(), input.labels.as<int32_t>());
+  AttackOptions options = linf_pgd(0.02, 6, 0.005);
+  options.restarts = 3;
+  options.stop = GENERATE(StopRule::kOnSuccess, StopRule::kAllSteps);
+  // One at a time: no slot ever moves.
+  const AttackResult alone = attack(exec, pool, model, input, options, 1);
+  const auto fooled = std::count(alone.fooled.begin(), alone.fooled.end(), uint8_t{1});
+  REQUIRE(fooled > kCount / 4);
+  REQUIRE(fooled < 3 * kCount / 4);
+  for (const int64_t batch : {kCount, int64_t{16}}) {
+    const AttackResult together = attack(exec, pool, model, input, options, batch);
+    CHECK(together.fooled == alone.fooled);
+    CHECK(together.predictions == alone.predictions);
+    const std::vector<float> a = elements(alone.x_adv), b = elements(together.x_adv);
+    // A gradient of almost 0 may have either sign in another batch; another label's has for half.
+    int64_t apart = 0;
+    for (size_t i = 0; i < a.size(); ++i) apart += std::fabs(a[i] - b[i]) > 1e-4f;
+    CHECK(apart < kCount * kLength / 100);
+  }
+}
+
+TEST_CASE("a gradient is asked for every step and not for the last iterate", "[attack]") {
+  class Counting final : public Model {
+   public:
+    Counting() : Model(LinearModel::spec_of(4, 1, 2), Dtype::kFloat32) {
+      layer_ = LayerBuilder(params()).linear("fc", 16, 2);
+      allocate();
+    }
+    int with_gradient = 0, without = 0;
+
+   private:
+    Var body(Pass& p, Var x) override {
+      ++(p.options.wrt == Wrt::kNothing ? without : with_gradient);
+      return linear(p, flatten(p, std::move(x)), layer_, Activation::kNone, logits_dtype(p));
+    }
+    LinearParams layer_;
+  };
+  Exec exec;
+  Pool pool;
+  Counting model;  // all weights 0: every logit is equal, every sample is class 0
+  std::fill_n(model.params().flat_master().as<float>(), model.params().flat_master().count(), 0.0f);
+  model.params().master_and_copy_changed();
+  const AttackInput input = random_input(pool, {5, 4, 4, 1}, 1, 2);
+  AttackOptions options = linf_pgd(0.1, 4, 0.02);
+  options.restarts = 3;
+  options.stop = StopRule::kOnSuccess;
+  const AttackResult result = attack(exec, pool, model, input, options, 8);
+  CHECK(result.fooled == std::vector<uint8_t>(5, 0));
+  CHECK(model.with_gradient == 3 * 4);
+  CHECK(model.without == 3 + 2);  // the ends of three restarts; before and after them
+}
+
+TEST_CASE("a success that the last pass does not confirm is no end of the attack", "[attack]") {
+  // Stands for rounding that differs between batches: where the batch is full, the bias helps.
+  class Moody final : public Model {
+   public:
+    Moody() : Model(LinearModel::spec_of(2, 1, 2), Dtype::kFloat32) {
+      LayerBuilder build(params());
+      calm_ = build.linear("calm", 4, 2);
+      wrong_ = build.linear("wrong", 4, 2);
+      allocate();
+      for (const LinearParams& layer : {calm_, wrong_}) {
+        float* w = params().master(layer.weight).as<float>();
+        float* b = params().master(layer.bias).as<float>();
+        for (int i = 0; i < 4; ++i) w[i] = 1, w[4 + i] = 0;
+        b[0] = layer.bias == wrong_.bias ? -100 : -1.5f;
+        b[1] = 0;
+      }
+      params().master_and_copy_changed();
+    }
+
+   private:
+    Var body(Pass& p, Var x) override {
+      const bool full = x.value.shape().n == 4;
+      return linear(p, flatten(p, std::move(x)), full ? calm_ : wrong_, Activation::kNone,
+                    logits_dtype(p));
+    }
+    LinearParams calm_, wrong_;
+  };
+  Exec exec;
+  Pool pool;
+  Moody model;
+  AttackInput input = random_input(pool, {4, 2, 2, 1}, 1, 3, 0.5f, 0.5f);
+  input.labels.as<int32_t>()[3] = 1;  // wrong as it is: three samples are left to attack
+  // 4 * 0.5 - 1.5 = 0.5 on the side of class 0, and 4 eps = 0.8 can be taken away.
+  AttackOptions options = linf_pgd(0.2, 5, 0.1);
+  options.stop = StopRule::kOnSuccess;
+  const AttackResult result = attack(exec, pool, model, input, options, 4);
+  CHECK(result.clean_predictions == std::vector<int32_t>{0, 0, 0, 0});
+  CHECK(result.fooled == std::vector<uint8_t>{1, 1, 1, 1});
+}
+
 TEST_CASE("robust accuracy on a linear model is known sample by sample", "[attack]") {
   Exec exec;
   Pool pool;

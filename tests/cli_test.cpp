@@ -2,13 +2,10 @@
 // real program.
 #include "tools/cli.h"
 
-#include <sys/wait.h>
-
-#include <array>
 #include <catch2/catch.hpp>
-#include <cstdio>
 #include <map>
 
+#include "tests/program.h"
 #include "tests/temp_folder.h"
 #include "tools/machine.h"
 
@@ -33,32 +30,6 @@ std::string usage_error(const std::vector<std::string>& arguments) {
     return error.what();
   }
   return {};
-}
-
-struct Outcome {
-  int exit_code = -1;
-  std::string output;  // stdout and stderr together
-};
-
-Outcome run_program(const std::string& arguments) {
-  const std::string command = std::string(RINGFORT_PROGRAM) + " " + arguments + " 2>&1";
-  std::FILE* pipe = ::popen(command.c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  Outcome outcome;
-  std::array<char, 4096> buffer;
-  for (size_t got; (got = std::fread(buffer.data(), 1, buffer.size(), pipe)) > 0;)
-    outcome.output.append(buffer.data(), got);
-  const int status = ::pclose(pipe);
-  if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
-  return outcome;
-}
-
-// One sentence on one line, with the program's name in front.
-void check_complaint(const Outcome& outcome, int exit_code, const std::string& part) {
-  INFO(outcome.output);
-  CHECK(outcome.exit_code == exit_code);
-  CHECK_THAT(outcome.output, Catch::StartsWith("ringfort: ") && Contains(part));
-  CHECK(outcome.output.find('\n') == outcome.output.size() - 1);
 }
 
 }  // namespace

@@ -15,7 +15,7 @@
 #include "engine/data/formats.h"
 #include "engine/data/hold_out.h"
 #include "engine/transfer.h"
-#include "tests/temp_folder.h"
+#include "tests/idx_files.h"
 
 using namespace ringfort;
 using namespace ringfort::test;
@@ -23,17 +23,7 @@ using Catch::Contains;
 
 namespace {
 
-constexpr size_t kMnistImage = 28 * 28;
 const std::string kImages = "train-images-idx3-ubyte", kLabels = "train-labels-idx1-ubyte";
-
-Bytes idx_bytes(const std::vector<uint32_t>& dims, const Bytes& values) {
-  Bytes bytes{0, 0, 8, static_cast<uint8_t>(dims.size())};
-  for (const uint32_t dim : dims)
-    for (int shift = 24; shift >= 0; shift -= 8)
-      bytes.push_back(static_cast<uint8_t>(dim >> shift & 0xff));
-  bytes.insert(bytes.end(), values.begin(), values.end());
-  return bytes;
-}
 
 Bytes image_values(size_t count) {
   Bytes values(count * kMnistImage);
@@ -62,8 +52,7 @@ Bytes gzip(const Bytes& bytes) {
 }
 
 void write_mnist(const TempFolder& folder, uint32_t count) {
-  spit(folder / kImages, idx_bytes({count, 28, 28}, image_values(count)));
-  spit(folder / kLabels, idx_bytes({count}, label_values(count)));
+  write_idx(folder, "train", image_values(count), label_values(count));
 }
 
 std::string mnist_error(const TempFolder& folder) {

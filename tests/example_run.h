@@ -39,7 +39,7 @@ inline Evaluation example_evaluation() {
   e.adversarial_predictions = {0, 1, 2, 0, 1, 0, 1, 2};
   e.clean_correct = {1, 1, 1, 1, 1, 1, 1, 0};
   e.robust_correct = {1, 1, 1, 1, 1, 0, 0, 0};
-  e.seconds = 83.5, e.version = "9.8.7", e.checkpoint = "best.safetensors";
+  e.seconds = 83.5, e.version = "9.8.7", e.checkpoint = "best.safetensors", e.data_dir = "images";
   for (const int64_t sample : {5, 6}) {
     AdversarialExample x{sample,
                          e.labels[size_t(sample)],

@@ -91,12 +91,14 @@ TEST_CASE("A store says what is wrong", "[params]") {
   params.add("w", {1, 1, 1, 4}, ParamKind::kBias);
   CHECK_THROWS_WITH(params.add("w", {1, 1, 1, 2}, ParamKind::kBias),
                     Contains("'w'") && Contains("unique"));
-  params.add_statistic("mean", 4, 0);
-  CHECK_THROWS_WITH(params.add_statistic("mean", 4, 0), Contains("'mean'") && Contains("unique"));
+  params.add_statistic("mean", 4, ParamKind::kRunningMean);
+  CHECK_THROWS_WITH(params.add_statistic("mean", 4, ParamKind::kRunningMean),
+                    Contains("'mean'") && Contains("unique"));
   params.allocate();
   CHECK_THROWS_WITH(params.add("late", {1, 1, 1, 2}, ParamKind::kBias),
                     Contains("'late'") && Contains("after allocate"));
-  CHECK_THROWS_WITH(params.add_statistic("late", 2, 0), Contains("after allocate"));
+  CHECK_THROWS_WITH(params.add_statistic("late", 2, ParamKind::kRunningMean),
+                    Contains("after allocate"));
   CHECK_THROWS_WITH(params.compute(ParamId{0}, Dtype::kBFloat16),
                     Contains("float32") && Contains("bfloat16") && Contains("compute copy"));
   CHECK_THROWS_WITH(params.compute(ParamId{0}, Dtype::kFloat64), Contains("float64"));

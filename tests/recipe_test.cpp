@@ -102,6 +102,27 @@ TEST_CASE("recipe: the resolved file reads back as an equal recipe", "[tools]") 
   check_equal(read_recipe(written(folder, to_toml(recipe))), recipe);
 }
 
+TEST_CASE("recipe: those that come with the program are valid and name what there is", "[tools]") {
+  int count = 0;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(RINGFORT_TEST_DATA "/../../recipes")) {
+    INFO(entry.path());
+    CHECK(entry.path().extension() == ".toml");
+    Recipe recipe;
+    CHECK_NOTHROW(recipe = read_recipe(entry.path(), std::vector<Override>{{"data-dir", "d"}}));
+    CHECK(recipe.output == "runs/" + entry.path().stem().string());
+    ++count;
+  }
+  CHECK(count >= 2);
+}
+
+TEST_CASE("recipe: data sets and networks are those that are registered", "[tools]") {
+  CHECK_THAT(refusal("dataset = \"cifar\""), Contains("fashion-mnist, mnist, cifar10"));
+  CHECK_THAT(refusal("model = \"resnet\""),
+             Contains("cnn_small, preact_resnet18") && Contains("preact_resnet18_raw"));
+  CHECK(read("dataset = \"CIFAR10\"").dataset == "cifar10");
+}
+
 TEST_CASE("recipe: every field appears once and its default is valid", "[tools]") {
   Recipe recipe;
   recipe.data_dir = "images";

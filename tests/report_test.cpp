@@ -16,6 +16,7 @@
 #include "tools/html.h"
 #include "tools/png.h"
 #include "tools/recipe_file.h"
+#include "tools/report_parts.h"
 
 using namespace ringfort;
 using namespace ringfort::test;
@@ -206,6 +207,34 @@ TEST_CASE("report: the numbers, the names and images that decode", "[tools]") {
   CHECK(images[1].pixels[1] == 0);
 }
 
+TEST_CASE("report: an attack is told as it was run, and so is how to run it again", "[tools]") {
+  Evaluation e = example_evaluation();
+  const auto words = [&] { return attack_in_words(e); };
+  e.attack = "fgsm", e.steps = 1, e.restarts = 1, e.alpha = e.eps;
+  CHECK_THAT(words(), Contains("to the edge of the ball from the image itself; each"));
+  e.alpha = 2.0 / 255, e.restarts = 5;
+  CHECK_THAT(words(), Contains("of 2/255 from the image itself, then from 4 random starts") &&
+                          !Contains("edge"));
+  e.attack = "fgsm-rs";
+  CHECK_THAT(words(), Contains("of 2/255 from each of 5 random starts"));
+  e.restarts = 1;
+  CHECK_THAT(words(), Contains("of 2/255 from a random start;"));
+
+  e.restarts = 5, e.data_dir = "else where";
+  RunData run;
+  run.recipe = example_recipe();
+  run.evaluation = e;
+  const std::string again = reproduce_html(run, "runs/a");
+  for (const char* setting :
+       {"ringfort train runs/a/recipe.toml", "evaluate runs/a-again", "--attack fgsm-rs",
+        "--norm Linf", "--eps 8/255", "--attack-alpha 2/255", "--attack-steps 1", "--restarts 5",
+        "--n 8", "--seed 18446744073709551615", "--attack-dtype float32"})
+    CHECK_THAT(again, Contains(setting));
+  CHECK_THAT(again, Contains("--data-dir") && Contains("else where"));
+  run.evaluation->data_dir = run.recipe->data_dir;  // the recipe says it
+  CHECK_THAT(reproduce_html(run, "runs/a"), !Contains("--data-dir"));
+}
+
 TEST_CASE("report: parts that are missing or broken are left out with a note", "[tools]") {
   const TempFolder folder;
   const fs::path path = folder / "run";
@@ -223,7 +252,8 @@ TEST_CASE("report: parts that are missing or broken are left out with a note", "
   write_text_atomic(path / kMetricsFile, metrics + "{\"kind\":\"st");  // cut off while writing
   CHECK_THAT(page(), !Contains("metrics.jsonl:"));
   write_text_atomic(path / kMetricsFile, "{]\n" + metrics);
-  CHECK_THAT(page(), Contains("metrics.jsonl: 1 of 7 lines") && Contains("Training loss"));
+  CHECK_THAT(page(), Contains("metrics.jsonl: 1 of 7 lines") && Contains("Training loss") &&
+                         Contains("(parse error at line 1"));
   write_text_atomic(path / kSummaryFile, "epoch,step\n1,x\n");
   write_text_atomic(path / kRecipeFile, "lr = ");
   fs::remove(path / kMetricsFile);

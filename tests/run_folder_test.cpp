@@ -98,6 +98,35 @@ TEST_CASE("run folder: an existing run is refused and nothing of it is lost", "[
   CHECK(read_text(path / "notes.txt") == "mine");   // never ours
 }
 
+TEST_CASE("run folder: a run that is being trained is not overwritten", "[tools]") {
+  const TempFolder folder;
+  const fs::path path = folder / "run";
+  {
+    RunFolder running(path, example_recipe(), ExistingRun::kRefuse, quiet());
+    train_a_little(running);
+    write_text_atomic(path / kBestCheckpoint, "weights");
+    Recipe other = example_recipe();
+    other.seed = 5;
+    CHECK_THAT(error_of([&] { RunFolder(path, other, ExistingRun::kOverwrite, quiet()); }),
+               Contains(path.string()) && Contains("being trained"));
+    CHECK(read_recipe(path / kRecipeFile).seed == 0);
+    CHECK(read_text(path / kBestCheckpoint) == "weights");
+    train_a_little(running);  // goes on as if nothing had been
+  }
+  CHECK(read_run(path).epochs.size() == 4);
+  RunFolder(path, example_recipe(), ExistingRun::kOverwrite, quiet());
+  CHECK(read_run(path).epochs.empty());
+}
+
+TEST_CASE("run folder: a link to nowhere is named as one", "[tools]") {
+  const TempFolder folder;
+  fs::create_symlink(folder / "nowhere", folder / "run");
+  CHECK_THAT(error_of([&] {
+               RunFolder(folder / "run", example_recipe(), ExistingRun::kOverwrite, quiet());
+             }),
+             Contains("link") && Contains("not there"));
+}
+
 TEST_CASE("run folder: other people's folders and files are never touched", "[tools]") {
   const TempFolder folder;
   fs::create_directory(folder / "home");

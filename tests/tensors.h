@@ -88,7 +88,7 @@ inline void randomize(Exec& exec, ParamStore& params, uint64_t seed) {
   }
   for (size_t i = 0; i < params.statistics().size(); ++i) {
     const View view = params.statistic(static_cast<StatId>(i));
-    const bool variance = params.statistics()[i].fill == 1;
+    const bool variance = params.statistics()[i].kind == ParamKind::kRunningVariance;
     assign(view, exact_vector(view.count(), seed * 1000 + 500 + i, variance ? 0.5 : -0.5,
                               variance ? 1.5 : 0.5));
   }

@@ -26,7 +26,6 @@ class LinearModel final : public Model {
   }
   float* bias() { return params().master(layer_.bias).as<float>(); }
 
- private:
   static ModelSpec spec_of(int64_t size, int64_t channels, int64_t classes) {
     ModelSpec spec;
     spec.name = "linear";
@@ -35,6 +34,8 @@ class LinearModel final : public Model {
     spec.classes = classes;
     return spec;
   }
+
+ private:
   Var body(Pass& p, Var x) override {
     return linear(p, flatten(p, std::move(x)), layer_, Activation::kNone, logits_dtype(p));
   }

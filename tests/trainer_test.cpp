@@ -241,6 +241,29 @@ TEST_CASE("a checkpoint whose network gives no predictions is refused", "[traine
     }
 }
 
+TEST_CASE("a checkpoint with a negative variance is refused", "[trainer]") {
+  Exec exec;
+  TempFolder folder;
+  const auto model = make_model(tiny_spec("preact_resnet18", 4, 8, 3));
+  ParamStore& params = model->params();
+  initialize(exec, params, 1);
+  for (size_t i = 0; i < params.statistics().size(); ++i) {
+    const Segment& segment = params.statistics()[i];
+    INFO(segment.name);
+    float& element = params.statistic(static_cast<StatId>(i)).as<float>()[0];
+    const float before = element;
+    element = -1;
+    save_checkpoint(folder / "a.safetensors", *model, {});
+    element = before;
+    const std::string refusal = error_of([&] { load_checkpoint(exec, folder / "a.safetensors"); });
+    if (segment.name.ends_with("running_mean")) {
+      CHECK(refusal.empty());
+    } else {
+      CHECK_THAT(refusal, Contains(segment.name) && Contains("no variance is negative"));
+    }
+  }
+}
+
 TEST_CASE("a checkpoint that describes an impossible model is refused", "[trainer]") {
   Exec exec;
   TempFolder folder;

@@ -18,7 +18,7 @@ namespace {
 struct Target {
   std::filesystem::path checkpoint;
   std::filesystem::path run;     // empty for a bare checkpoint
-  std::optional<Recipe> recipe;  // of the run
+  std::optional<Recipe> recipe;  // of the run, where its file is still there
 };
 
 Target find_target(const std::filesystem::path& path) {
@@ -31,16 +31,15 @@ Target find_target(const std::filesystem::path& path) {
             "that 'ringfort train' made, or a .safetensors file in it",
             path.string(), error ? ": " : "", error ? error.message() : "");
     target.checkpoint = path;
-    const auto recipe = path.parent_path() / kRecipeFile;
-    if (std::filesystem::exists(recipe, error)) target.recipe = read_recipe(recipe);
-    return target;
+  } else {
+    target.run = path;
+    target.checkpoint = path / kBestCheckpoint;
+    require(std::filesystem::exists(target.checkpoint),
+            "evaluate: {} holds no {}; has a run been trained there?", path.string(),
+            kBestCheckpoint);
   }
-  target.run = path;
-  target.checkpoint = path / kBestCheckpoint;
-  require(std::filesystem::exists(target.checkpoint),
-          "evaluate: {} holds no {}; has a run been trained there?", path.string(),
-          kBestCheckpoint);
-  target.recipe = read_recipe(path / kRecipeFile);
+  const auto recipe = target.checkpoint.parent_path() / kRecipeFile;
+  if (std::filesystem::exists(recipe, error)) target.recipe = read_recipe(recipe);
   return target;
 }
 
@@ -48,6 +47,9 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
   const std::string norm = command.norm.value_or(recipe.norm);
   ThreatModel threat;
   threat.norm = parse_norm(norm);
+  require(command.eps || norm == recipe.norm,
+          "--norm: the run was trained at eps {} in {}, which is no radius in {}; give --eps too",
+          format_float(recipe.eps), recipe.norm, norm);
   threat.eps = command.eps.value_or(recipe.eps);
   require_eps_in_range("--eps", norm, threat.eps);
   const bool one_step = command.attack != "pgd";
@@ -63,6 +65,8 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
     options = pgd(threat, command.attack_steps.value_or(50), threat.eps / 4);
   if (command.attack_alpha) {
     require_eps_in_range("--attack-alpha", norm, *command.attack_alpha);
+    require(*command.attack_alpha > 0,
+            "--attack-alpha: steps of 0 go nowhere; leave it out for the attack's own step size");
     options.alpha = *command.attack_alpha;
   }
   options.restarts = command.restarts.value_or(one_step ? 1 : 10);
@@ -72,6 +76,28 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
   options.dtype = parse_dtype(command.attack_dtype);
   options.seed = command.seed;
   return options;
+}
+
+// What a run holds is its best evidence: only an evaluation in the same threat model, of as many
+// images and as strong, replaces it. Asked before an attack that takes long.
+void require_as_strong(const std::filesystem::path& file, const AttackOptions& attack, int64_t n) {
+  Evaluation there;
+  try {
+    std::string no_images;
+    there = read_evaluation(file, &no_images);
+  } catch (const Error&) {
+    return;  // none, or not whole
+  }
+  const bool same_threat =
+      there.norm == to_string(attack.threat.norm) && there.eps == attack.threat.eps;
+  const bool as_strong =
+      n >= there.n && attack.steps >= there.steps && attack.restarts >= there.restarts;
+  require(same_threat && as_strong,
+          "evaluate: '{}' holds a {} evaluation ({}, {} steps, {} restarts, eps {} in {}, {} "
+          "images), which this one would replace; write this one elsewhere with --json FILE, or "
+          "move that one away",
+          file.string(), same_threat ? "stronger" : "different", there.attack, there.steps,
+          there.restarts, format_float(there.eps), there.norm, there.n);
 }
 
 std::string percent(double accuracy) { return fmt::format("{:.1f} %", 100 * accuracy); }
@@ -93,12 +119,16 @@ int run_evaluate(const EvaluateCommand& command) {
   options.attack = make_attack(command, recipe);
   options.n = command.n;
   options.batch_size = command.batch_size;
+  const bool for_the_run = command.json.empty() && !target.run.empty();
   const LoadedModel loaded = load_checkpoint(
       *exec, target.checkpoint,
       {.bfloat16_copy = options.attack.dtype == Dtype::kBFloat16, .device = exec->device()});
   const auto named = loaded.metadata.find("ringfort.dataset");
+  const std::string data_dir = command.data_dir.value_or(recipe.data_dir);
   const Dataset test = load_dataset(named != loaded.metadata.end() ? named->second : recipe.dataset,
-                                    command.data_dir.value_or(recipe.data_dir), Split::kTest);
+                                    data_dir, Split::kTest);
+  if (for_the_run)
+    require_as_strong(target.run / kEvaluationFile, options.attack, sample_count(options, test));
 
   fmt::print("Attacking {} on {}: {}\n", target.checkpoint.string(), test.name,
              describe(options.attack));
@@ -112,6 +142,7 @@ int run_evaluate(const EvaluateCommand& command) {
   Evaluation evaluation = evaluate(*exec, pool, *loaded.model, test, options);
   if (terminal) fmt::print("\n");
   evaluation.checkpoint = target.checkpoint.filename().string();
+  evaluation.data_dir = data_dir;
 
   fmt::print("Clean accuracy {}, robust accuracy {} on {} images in {}\n",
              percent(evaluation.clean_accuracy), percent(evaluation.robust_accuracy), evaluation.n,
@@ -119,7 +150,7 @@ int run_evaluate(const EvaluateCommand& command) {
   // With --json the run keeps its own evaluation and report.
   if (!command.json.empty()) {
     write_evaluation(command.json, evaluation);
-  } else if (!target.run.empty()) {
+  } else if (for_the_run) {
     write_evaluation(target.run / kEvaluationFile, evaluation);
     write_report(target.run);
   }

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/files.h"
+#include "engine/json_error.h"
 #include "engine/safetensors.h"
 #include "kernels/error.h"
 
@@ -48,6 +49,7 @@ Json to_json(const Evaluation& e) {
           {"model", e.model},
           {"width", e.width},
           {"checkpoint", e.checkpoint},
+          {"data_dir", e.data_dir},
           {"dataset", e.dataset},
           {"class_names", e.class_names},
           {"image", {{"height", e.height}, {"width", e.image_width}, {"channels", e.channels}}},
@@ -108,6 +110,7 @@ Evaluation from_json(const Json& json) {
   get(json, "model", e.model);
   get(json, "width", e.width);
   get(json, "checkpoint", e.checkpoint);
+  get(json, "data_dir", e.data_dir);
   get(json, "dataset", e.dataset);
   get(json, "class_names", e.class_names);
   get(json, "seconds", e.seconds);
@@ -230,7 +233,8 @@ Evaluation read_evaluation(const fs::path& json_file, std::string* why_no_exampl
   try {
     evaluation = from_json(Json::parse(text));
   } catch (const Json::exception& error) {
-    fail("'{}' is not a whole evaluation ({}); evaluate again", json_file.string(), error.what());
+    fail("'{}' is not a whole evaluation ({}); evaluate again", json_file.string(),
+         json_reason(error));
   }
   check(evaluation, json_file.string());
   if (evaluation.examples.empty()) return evaluation;

@@ -1,4 +1,6 @@
 // The table of recipe fields. Key names are timm's and torchattacks' where they have one.
+#include "engine/data/dataset.h"
+#include "models/model.h"
 #include "tools/recipe_file.h"
 
 namespace ringfort {
@@ -7,10 +9,20 @@ namespace {
 constexpr double kMaxCount = 1e12;
 constexpr double kMaxSeed = 9223372036854774784.0;  // below 2^63: TOML's integers are signed
 
+std::vector<std::string> model_names() {
+  std::vector<std::string> names;
+  for (const ModelEntry& entry : model_registry()) names.emplace_back(entry.name);
+  return names;
+}
+
+std::vector<std::string> names_of(std::span<const std::string_view> names) {
+  return {names.begin(), names.end()};
+}
+
 // clang-format off
 std::vector<RecipeField> data_and_model_fields() {
   return {
-      {"data", "dataset", &Recipe::dataset, "data set: fashion-mnist, cifar10"},
+      {"data", "dataset", &Recipe::dataset, "data set", {}, names_of(dataset_names())},
       {"data", "data-dir", &Recipe::data_dir, "folder that holds the data set's files"},
       {"data", "hold-out", &Recipe::hold_out,
        "training images kept aside to choose the best checkpoint", {0, kMaxCount}},
@@ -18,7 +30,7 @@ std::vector<RecipeField> data_and_model_fields() {
        {"none", "crop-flip"}},
       {"data", "crop-pad", &Recipe::crop_pad, "pixels of zero padding before the random crop",
        {0, 64}},
-      {"model", "model", &Recipe::model, "network: cnn_small, preact_resnet18"},
+      {"model", "model", &Recipe::model, "network", {}, model_names()},
       {"model", "width", &Recipe::width, "channels of the first stage; 0: the model's own default",
        {0, 4096}},
   };

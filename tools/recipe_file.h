@@ -1,7 +1,6 @@
 // Recipes in and out: TOML files and command-line flags are read through one table of fields, so a
 // new field of `Recipe` is one line there. The same table gives help, ranges, defaults and the
-// resolved file of a run folder. Names of models and data sets are checked where they are
-// registered, not here.
+// resolved file of a run folder.
 #pragma once
 
 #include <cstdint>

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "engine/files.h"
+#include "engine/json_error.h"
 #include "kernels/error.h"
 #include "tools/evaluation_file.h"
 #include "tools/recipe_file.h"
@@ -110,15 +111,19 @@ void each_line(const fs::path& path, RunData& run,
   const std::string text = read_text(path, kMaxLogBytes);
   int64_t index = 0, broken = 0, first_broken = 0;
   std::string reason;
+  const auto note = [&](const std::string& why) {
+    if (broken++ > 0) return;
+    first_broken = index + 1;
+    reason = why;
+  };
   for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos;
        begin = end + 1) {
     try {
       take(text.substr(begin, end - begin), index);
+    } catch (const Json::exception& error) {
+      note(json_reason(error));
     } catch (const std::exception& error) {
-      if (broken++ == 0) {
-        first_broken = index + 1;
-        reason = error.what();
-      }
+      note(error.what());
     }
     ++index;
   }

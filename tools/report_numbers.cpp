@@ -119,9 +119,18 @@ std::string attack_in_words(const Evaluation& e) {
         "worst for the model counts",
         e.steps, e.restarts, alpha);
   else if (e.attack == "fgsm")
-    how = "FGSM: one gradient step to the edge of the ball";
+    how = fmt::format("FGSM: one gradient step {} from the image itself{}",
+                      alpha == eps ? "to the edge of the ball" : "of " + alpha,
+                      e.restarts == 1 ? ""
+                                      : fmt::format(", then from {} random start{}, the worst for "
+                                                    "the model counts",
+                                                    e.restarts - 1, e.restarts == 2 ? "" : "s"));
   else if (e.attack == "fgsm-rs")
-    how = fmt::format("FGSM-RS: one gradient step of {} from a random start", alpha);
+    how = fmt::format("FGSM-RS: one gradient step of {} from {}", alpha,
+                      e.restarts == 1 ? "a random start"
+                                      : fmt::format("each of {} random starts, the worst for the "
+                                                    "model counts",
+                                                    e.restarts));
   else
     how = fmt::format("{}: {} steps of {}, {} restarts", e.attack, e.steps, alpha, e.restarts);
   return fmt::format("{}; {} ({} norm). The attacker knows all weights.", how, ball, e.norm);
@@ -177,14 +186,15 @@ std::string reproduce_html(const RunData& run, const std::filesystem::path& fold
                             shell_word((folder / kRecipeFile).string()), again);
   if (run.evaluation) {
     const Evaluation& e = *run.evaluation;
-    commands += fmt::format("ringfort evaluate {} \\\n    --attack {} --norm {} --eps {}",
-                            run.recipe ? again : shell_word(folder.string()), shell_word(e.attack),
-                            shell_word(e.norm), format_float(e.eps));
-    if (e.attack != "fgsm") commands += " --attack-alpha " + format_float(e.alpha);
-    if (e.attack == "pgd")
-      commands += fmt::format(" --attack-steps {} --restarts {}", e.steps, e.restarts);
-    commands += fmt::format(" \\\n    --n {} --seed {} --attack-dtype {}\n", e.n, e.seed,
-                            shell_word(e.dtype));
+    commands += fmt::format(
+        "ringfort evaluate {} \\\n    --attack {} --norm {} --eps {} --attack-alpha {} "
+        "--attack-steps {} --restarts {} \\\n    --n {} --seed {} --attack-dtype {}",
+        run.recipe ? again : shell_word(folder.string()), shell_word(e.attack), shell_word(e.norm),
+        format_float(e.eps), format_float(e.alpha), e.steps, e.restarts, e.n, e.seed,
+        shell_word(e.dtype));
+    if (!run.recipe || run.recipe->data_dir != e.data_dir)
+      commands += " \\\n    --data-dir " + shell_word(e.data_dir);
+    commands += "\n";
   }
   if (commands.empty()) return "";
   std::string out = "<section><h2>Run it again</h2>\n<pre>" + escape(commands) + "</pre>\n";

@@ -1,5 +1,9 @@
 #include "tools/run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <array>
 #include <cerrno>
 #include <nlohmann/json.hpp>
@@ -34,7 +38,8 @@ std::string list_run_files(const fs::path& folder) {
   return names;
 }
 
-void make_way(const fs::path& folder, ExistingRun existing) {
+// The folder is there afterwards, and may be written to once no other run holds it.
+void require_usable(const fs::path& folder, ExistingRun existing) {
   const std::string name = folder.string();
   std::error_code error;
   const fs::file_status status = fs::status(folder, error);
@@ -53,14 +58,21 @@ void make_way(const fs::path& folder, ExistingRun existing) {
         "'{}' already holds a run ({}); nothing was changed, choose another --output or replace "
         "it with --overwrite",
         name, list_run_files(folder));
-    for (const char* file : kRunFiles) {
-      fs::remove(folder / file, error);
-      require(!error, "cannot remove '{}': {}", (folder / file).string(), error.message());
-    }
     return;
   }
+  require(!fs::is_symlink(fs::symlink_status(folder, error)),
+          "'{}' is a link to a place that is not there; remove it or choose another --output",
+          name);
   fs::create_directories(folder, error);
   require(!error, "cannot create the run folder '{}': {}; check --output", name, error.message());
+}
+
+void remove_run_files(const fs::path& folder) {
+  std::error_code error;
+  for (const char* file : kRunFiles) {
+    fs::remove(folder / file, error);
+    require(!error, "cannot remove '{}': {}", (folder / file).string(), error.message());
+  }
 }
 
 // Bytes that are not UTF-8 (in a path, say) become U+FFFD rather than an error.
@@ -69,7 +81,7 @@ std::string to_line(const Json& record) {
 }
 
 fs::path prepared(fs::path folder, ExistingRun existing) {
-  make_way(folder, existing);
+  require_usable(folder, existing);
   return folder;
 }
 
@@ -80,6 +92,20 @@ std::string recipe_text(const Recipe& recipe) {
 }
 
 }  // namespace
+
+RunFolder::Lock::Lock(const fs::path& folder)
+    : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+  const bool taken = errno == EWOULDBLOCK;
+  if (!taken) return;
+  ::close(descriptor_);
+  fail("a run is being trained in '{}' just now; nothing was changed, choose another --output",
+       folder.string());
+}
+
+RunFolder::Lock::~Lock() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 RunFolder::Log::Log(fs::path path) : path_(std::move(path)) {
   // "x": of two runs started in one folder at the same time, the second fails here.
@@ -100,10 +126,13 @@ void RunFolder::Log::append(const std::string& line) {
 RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing,
                      std::FILE* progress)
     : folder_(prepared(std::move(folder), existing)),
-      summary_(std::make_unique<Log>(folder_ / kSummaryFile)),
-      metrics_(std::make_unique<Log>(folder_ / kMetricsFile)),
+      lock_(folder_),
       progress_(progress, recipe.epochs) {
-  // After the logs: of two runs started in one folder at once, only the one that got them writes.
+  if (existing == ExistingRun::kOverwrite) remove_run_files(folder_);
+  summary_ = std::make_unique<Log>(folder_ / kSummaryFile);
+  metrics_ = std::make_unique<Log>(folder_ / kMetricsFile);
+  // After the logs: of two runs started in one folder at once, where no lock tells them apart, only
+  // the one that got them writes.
   write_text_atomic(folder_ / kRecipeFile, recipe_text(recipe));
   summary_->append(
       "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"

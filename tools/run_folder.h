@@ -30,7 +30,8 @@ enum class ExistingRun {
 class RunFolder : public TrainingObserver {
  public:
   // Creates `folder` with its parents and writes `recipe`, which should be fully resolved.
-  // `progress` gets the lines for people and must outlive this object.
+  // Errors: another run is being trained there. `progress` gets the lines for people and must
+  // outlive this object.
   RunFolder(std::filesystem::path folder, const Recipe& recipe, ExistingRun existing,
             std::FILE* progress = stdout);
 
@@ -57,7 +58,21 @@ class RunFolder : public TrainingObserver {
     std::unique_ptr<std::FILE, Close> file_;
   };
 
+  // Held while the run lasts, so that of two in one folder the second changes nothing. Where the
+  // file system knows no locks there is none.
+  class Lock {
+   public:
+    explicit Lock(const std::filesystem::path& folder);
+    Lock(const Lock&) = delete;
+    Lock& operator=(const Lock&) = delete;
+    ~Lock();
+
+   private:
+    int descriptor_;
+  };
+
   std::filesystem::path folder_;
+  Lock lock_;
   std::unique_ptr<Log> summary_, metrics_;
   Progress progress_;
 };
