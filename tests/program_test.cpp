@@ -137,6 +137,7 @@ TEST_CASE("program: train, evaluate and report, from files to figures", "[progra
   const Evaluation e = read_evaluation(shop.run() / kEvaluationFile);
   CHECK(e.checkpoint == kBestCheckpoint);
   CHECK(e.dataset == "mnist");
+  CHECK(e.data_dir == shop.folder.path().string());
   CHECK(e.labels == shop.first_labels(20));
   CHECK(e.clean_predictions == std::vector<int32_t>(20, 7));
   CHECK(e.clean_accuracy == share(e.labels, 7));
