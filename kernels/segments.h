@@ -59,8 +59,7 @@ void segment_reduce(Exec& exec, const Fn& fn, const View& sums, const SegmentTab
       exec.scratch(std::max<int64_t>(1, table.parts()) * static_cast<int64_t>(sizeof(double))));
   detail::with_scalar(in, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.on_cuda())
-      return cuda::segment_reduce<S>(exec, fn, sums, table, in, partial);
+    if (exec.on_cuda()) return cuda::segment_reduce<S>(exec, fn, sums, table, in, partial);
 #endif
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (in[0].count() > detail::kParallelElements)
