@@ -44,13 +44,11 @@ void run_norm(Context& context) {
     report_bandwidth(context, peer.get(), {name, std::move(run), bytes, name}, {});
   };
   report("batch statistics, forward", 3 * array, [&] {
-    batch_norm_statistics(exec, v, x, gamma, beta, {row(5), row(6), row(7)}, kEpsilon);
-    apply_norm(exec, y, x, v, true);
+    batch_norm_forward(exec, y, v, x, gamma, beta, {.relu = true}, {row(5), row(6), row(7)},
+                       kEpsilon);
   });
-  report("batch statistics, backward", 5 * array, [&] {
-    norm_gradient_sums(exec, dbeta, dgamma, x, dy, v, true);
-    batch_norm_backward(exec, dx, x, dy, v, dbeta, dgamma, true, 0);
-  });
+  report("batch statistics, backward", 5 * array,
+         [&] { batch_norm_gradients(exec, dx, dbeta, dgamma, x, dy, gamma, v, true, 0); });
   report("running statistics, forward", 2 * array + bits,
          [&] { scale_shift_relu(exec, y, mask, x, v.scale, v.shift); });
   report("running statistics, backward", 2 * array + bits, [&] {

@@ -7,11 +7,12 @@
 namespace ringfort {
 namespace {
 
-// relu(scale x + shift) without keeping a mask
-struct ScaleShiftReluOnly {
-  template <class S>
-  HD S operator()(S x, S scale, S shift) const {
-    return ScaleShiftRelu{}(x, scale, shift).value[0];
+// The value alone, without keeping a mask.
+template <class Fn>
+struct WithoutMask {
+  template <class... S>
+  HD auto operator()(S... operands) const {
+    return Fn{}(operands...).value[0];
   }
 };
 
@@ -33,7 +34,15 @@ void scale_shift_relu(Exec& exec, View y, View mask, View x, View scale, View sh
 }
 
 void scale_shift_relu(Exec& exec, View y, View x, View scale, View shift) {
-  map_channels(exec, ScaleShiftReluOnly{}, {y}, {x}, {scale, shift});
+  map_channels(exec, WithoutMask<ScaleShiftRelu>{}, {y}, {x}, {scale, shift});
+}
+
+void scale_shift_add_relu(Exec& exec, View y, View mask, View x, View residual, View scale,
+                          View shift) {
+  if (mask.data)
+    map_channels(exec, ScaleShiftAddRelu{}, {y, mask}, {x, residual}, {scale, shift});
+  else
+    map_channels(exec, WithoutMask<ScaleShiftAddRelu>{}, {y}, {x, residual}, {scale, shift});
 }
 
 void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float beta) {

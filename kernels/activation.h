@@ -25,6 +25,16 @@ struct ScaleShiftRelu {
   }
 };
 
+// {relu(scale x + shift + residual), 1 where it is positive}
+struct ScaleShiftAddRelu {
+  template <class S>
+  HD Results<S, 2> operator()(S x, S residual, S scale, S shift) const {
+    const S z = x * scale + shift + residual;
+    const bool on = z > S(0);
+    return {{on ? z : S(0), on ? S(1) : S(0)}};
+  }
+};
+
 // {relu(x), 1 where it is positive}
 struct Relu {
   template <class S>
@@ -106,6 +116,9 @@ void scale_backward(Exec& exec, View dx, View dy, View scale, float beta);
 // y = relu(scale x + shift); mask (kBit) keeps where it is positive, all that the backward needs.
 void scale_shift_relu(Exec& exec, View y, View mask, View x, View scale, View shift);
 void scale_shift_relu(Exec& exec, View y, View x, View scale, View shift);  // nothing kept
+// y = relu(scale x + shift + residual); mask as above, or without data.
+void scale_shift_add_relu(Exec& exec, View y, View mask, View x, View residual, View scale,
+                          View shift);
 
 // The gradient's way back through y = relu?(scale x + shift) under constants: the parts that are
 // there.

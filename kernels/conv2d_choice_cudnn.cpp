@@ -1,10 +1,7 @@
-#include <cmath>
-
 #include "kernels/conv2d_cudnn.h"
-#include "kernels/device_memory.h"
 #include "kernels/libraries_cuda.h"
 #include "kernels/plans.h"
-#include "kernels/slots.h"
+#include "kernels/trial_cudnn.h"
 
 namespace ringfort {
 namespace {
@@ -51,27 +48,20 @@ std::vector<ConvPlan> make_plans(Exec& exec, const ConvProblem& problem, ConvFus
   return plans;
 }
 
-// Outputs of its own for a trial, so that the caller's hold what they held; what is added to in
-// place is copied.
+// The operands with outputs of their own; what is added to in place is copied.
 class Trial {
  public:
-  Trial(Exec& exec, const ConvOperands& given) : operands_(given) {
-    const View given_output = given.output;
-    own(exec, operands_.output);
-    if (given.dgrad.accumulate) {
-      copy_view(exec, operands_.output, given_output);
-      own(exec, operands_.dgrad.part);
-    }
+  Trial(Exec& exec, const ConvOperands& given) : memory_(exec), operands_(given) {
     ConvEpilogue& e = operands_.forward;
-    if (e.residual && e.residual->data == given_output.data) {
-      copy_view(exec, operands_.output, given_output);
-      e.residual = &operands_.output;
-    }
-    if (e.mask) own(exec, mask_ = *e.mask), e.mask = &mask_;
+    const bool in_place = e.residual && e.residual->data == given.output.data;
+    memory_.own(operands_.output, given.dgrad.accumulate || in_place);
+    if (given.dgrad.accumulate) memory_.own(operands_.dgrad.part);
+    if (in_place) e.residual = &operands_.output;
+    if (e.mask) memory_.own(mask_ = *e.mask), e.mask = &mask_;
     if (e.normed) {
       normed_ = *e.normed;
-      own(exec, normed_.y);
-      if (normed_.mask.data) own(exec, normed_.mask);
+      memory_.own(normed_.y);
+      if (normed_.mask.data) memory_.own(normed_.mask);
       e.normed = &normed_;
     }
   }
@@ -90,45 +80,7 @@ class Trial {
   }
 
  private:
-  void own(Exec& exec, View& view) {
-    memory_.push_back(allocate_on(exec.device(), view.bytes(), "choosing a convolution's plan"));
-    view.data = memory_.back().get();
-  }
-
-  // Two samples on the host: enough to see that a kernel computes something else.
-  static std::vector<double> values(Exec& exec, View view) {
-    view.shape.n = std::min<int64_t>(view.shape.n, 2);
-    std::vector<std::byte> bytes(static_cast<size_t>(view.bytes()));
-    to_host(exec, bytes.data(), view);
-    view.data = bytes.data();
-    std::vector<double> values(static_cast<size_t>(view.count()));
-    for (size_t i = 0; i < values.size(); ++i)
-      values[i] = detail::load_element<double>(view, static_cast<int64_t>(i));
-    return values;
-  }
-
-  // Coarser than any rounding (bfloat16 keeps 2^-8, TF32 2^-11 of each operand), finer than any
-  // mistake: of the largest value, as sums cancel.
-  static bool close(Exec& exec, const View& a, const View& b) {
-    constexpr double kTolerance = 0x1p-6;
-    const std::vector<double> as = values(exec, a), bs = values(exec, b);
-    double largest = 0, worst = 0;
-    for (size_t i = 0; i < as.size(); ++i) {
-      largest = std::max(largest, std::abs(bs[i]));
-      const double error = std::abs(as[i] - bs[i]);
-      if (!(error <= worst)) worst = error;  // NaN stays
-    }
-    return worst <= kTolerance * largest;
-  }
-
-  static bool marks(Exec& exec, const View& mask, const View& of) {
-    const std::vector<double> bits = values(exec, mask), numbers = values(exec, of);
-    for (size_t i = 0; i < bits.size(); ++i)
-      if ((bits[i] != 0) != (numbers[i] > 0)) return false;
-    return true;
-  }
-
-  std::vector<DeviceMemory> memory_;
+  TrialMemory memory_;
   ConvOperands operands_;
   View mask_;
   NormedOutput normed_;

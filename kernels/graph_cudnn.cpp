@@ -255,6 +255,37 @@ void CudnnGraph::conv_wgrad(CudnnTensor dw, CudnnTensor x, CudnnTensor dy, ConvO
       conv_operation(kWgrad, descriptor(x), descriptor(dw), descriptor(dy), options));
 }
 
+void CudnnGraph::batch_norm(const Norm& norm) {
+  CudnnDescriptor operation(CUDNN_BACKEND_OPERATION_NORM_FORWARD_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_MODE, CUDNN_TYPE_NORM_MODE, CUDNN_BATCH_NORM);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_PHASE, CUDNN_TYPE_NORM_FWD_PHASE,
+                CUDNN_NORM_FWD_TRAINING);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_XDESC, descriptor(norm.x));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_MEAN_DESC, descriptor(norm.mean));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_INV_VARIANCE_DESC, descriptor(norm.inv_std));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_SCALE_DESC, descriptor(norm.gamma));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_BIAS_DESC, descriptor(norm.beta));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_EPSILON_DESC, descriptor(norm.epsilon));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_FWD_YDESC, descriptor(norm.y));
+  operation.finalize("norm operation");
+  operations_.push_back(operation);
+}
+
+void CudnnGraph::batch_norm_backward(const NormGradients& norm) {
+  CudnnDescriptor operation(CUDNN_BACKEND_OPERATION_NORM_BACKWARD_DESCRIPTOR);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_MODE, CUDNN_TYPE_NORM_MODE, CUDNN_BATCH_NORM);
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_XDESC, descriptor(norm.x));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_MEAN_DESC, descriptor(norm.mean));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_INV_VARIANCE_DESC, descriptor(norm.inv_std));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DYDESC, descriptor(norm.dy));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_SCALE_DESC, descriptor(norm.gamma));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DSCALE_DESC, descriptor(norm.dgamma));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DBIAS_DESC, descriptor(norm.dbeta));
+  operation.set(CUDNN_ATTR_OPERATION_NORM_BWD_DXDESC, descriptor(norm.dx));
+  operation.finalize("norm backward operation");
+  operations_.push_back(operation);
+}
+
 void CudnnGraph::pointwise(cudnnPointwiseMode_t mode, CudnnTensor out, CudnnTensor a) {
   pointwise(mode, out, a, CudnnTensor{});
 }

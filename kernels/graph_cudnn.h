@@ -1,7 +1,7 @@
-// A cuDNN operation graph: a convolution and what is fused with it, described by named functions;
-// then the engine configurations that cuDNN's heuristics offer for it, and plans made of them. A
-// thin layer over cuDNN's backend API (cudnn_backend.h), which needs no GPU until a plan is run: a
-// graph's support on a device can be asked with that device's properties alone.
+// A cuDNN operation graph: a convolution or a norm and what is fused with it, described by named
+// functions; then the engine configurations that cuDNN's heuristics offer for it, and plans made of
+// them. A thin layer over cuDNN's backend API (cudnn_backend.h), which needs no GPU until a plan is
+// run: a graph's support on a device can be asked with that device's properties alone.
 #pragma once
 
 #include <cudnn.h>
@@ -95,6 +95,17 @@ class CudnnGraph {
   void conv_forward(CudnnTensor y, CudnnTensor x, CudnnTensor w, ConvOptions options);
   void conv_dgrad(CudnnTensor dx, CudnnTensor dy, CudnnTensor w, ConvOptions options);
   void conv_wgrad(CudnnTensor dw, CudnnTensor x, CudnnTensor dy, ConvOptions options);
+  // Batch norm by statistics of x: y = gamma (x - mean) inv_std + beta, and those statistics, C
+  // values each. epsilon: a number().
+  struct Norm {
+    CudnnTensor y, mean, inv_std, x, gamma, beta, epsilon;
+  };
+  void batch_norm(const Norm& norm);
+  // Its gradients, the statistics being functions of x.
+  struct NormGradients {
+    CudnnTensor dx, dgamma, dbeta, x, dy, mean, inv_std, gamma;
+  };
+  void batch_norm_backward(const NormGradients& norm);
   // out = mode(a) or mode(a, b), in float32.
   void pointwise(cudnnPointwiseMode_t mode, CudnnTensor out, CudnnTensor a);
   void pointwise(cudnnPointwiseMode_t mode, CudnnTensor out, CudnnTensor a, CudnnTensor b);

@@ -2,6 +2,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/indexing.h"
+#include "kernels/norm_cuda.h"
 #include "kernels/reduce.h"
 #include "kernels/rows.h"
 
@@ -59,6 +60,11 @@ void batch_norm_statistics(Exec& exec, const NormVectors& norm, View x, View gam
       {sum, sum_of_squares, pivot, gamma, beta});
 }
 
+void complete_norm(Exec& exec, const NormVectors& norm, View gamma, View beta, double epsilon) {
+  map(exec, BatchNormFromSaved{epsilon}, {norm.scale, norm.shift, norm.variance},
+      {norm.mean, norm.inv_std, gamma, beta});
+}
+
 void update_running(Exec& exec, View running_mean, View running_variance, const NormVectors& norm,
                     float momentum, int64_t count) {
   require(count > 1, "batch norm: one value per channel has no variance; use a larger batch");
@@ -74,11 +80,33 @@ void running_norm(Exec& exec, const NormVectors& norm, View running_mean, View r
   convert(exec, norm.mean, running_mean);
 }
 
-void apply_norm(Exec& exec, View y, View x, const NormVectors& norm, bool relu) {
-  if (relu)
+void apply_norm(Exec& exec, View y, View x, const NormVectors& norm, const NormEpilogue& e) {
+  if (e.residual.data)
+    scale_shift_add_relu(exec, y, e.mask, x, e.residual, norm.scale, norm.shift);
+  else if (e.mask.data)
+    scale_shift_relu(exec, y, e.mask, x, norm.scale, norm.shift);
+  else if (e.relu)
     scale_shift_relu(exec, y, x, norm.scale, norm.shift);
   else
     scale_shift(exec, y, x, norm.scale, norm.shift);
+}
+
+void batch_norm_forward(Exec& exec, View y, const NormVectors& norm, View x, View gamma, View beta,
+                        const NormEpilogue& epilogue, const View (&scratch)[3], double epsilon) {
+  if (exec.on_cuda() &&
+      batch_norm_forward_cuda(exec, y, norm, x, gamma, beta, epilogue, scratch, epsilon))
+    return;
+  batch_norm_statistics(exec, norm, x, gamma, beta, scratch, epsilon);
+  apply_norm(exec, y, x, norm, epilogue);
+}
+
+void batch_norm_gradients(Exec& exec, View dx, View dbeta, View dgamma, View x, View dy, View gamma,
+                          const NormVectors& norm, bool relu, float beta) {
+  if (exec.on_cuda() && dx.data && !relu && beta == 0 &&
+      batch_norm_gradients_cuda(exec, dx, dbeta, dgamma, x, dy, gamma, norm))
+    return;
+  norm_gradient_sums(exec, dbeta, dgamma, x, dy, norm, relu);
+  if (dx.data) batch_norm_backward(exec, dx, x, dy, norm, dbeta, dgamma, relu, beta);
 }
 
 void norm_gradient_sums(Exec& exec, View dbeta, View dgamma, View x, View dy, const NormVectors& v,

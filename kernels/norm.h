@@ -47,6 +47,18 @@ struct UpdateRunning {
   }
 };
 
+// From mean and inv_std, which is all that a library's kernel hands out: {scale, shift, biased
+// variance}.
+struct BatchNormFromSaved {
+  double epsilon;
+  template <class S>
+  HD Results<S, 3> operator()(S mean, S inv_std, S gamma, S beta) const {
+    const S scale = gamma * inv_std;
+    const S spread = S(1) / (inv_std * inv_std) - S(epsilon);
+    return {{scale, beta - mean * scale, spread > S(0) ? spread : S(0)}};
+  }
+};
+
 // {inv_std, scale, shift} of normalisation by running statistics
 struct BatchNormFromRunning {
   double epsilon;
@@ -115,6 +127,9 @@ struct NormVectors {
 void batch_norm_statistics(Exec& exec, const NormVectors& norm, View x, View gamma, View beta,
                            const View (&scratch)[3], double epsilon);
 
+// scale, shift and variance of a norm whose mean and inv_std are known.
+void complete_norm(Exec& exec, const NormVectors& norm, View gamma, View beta, double epsilon);
+
 // Moves running statistics towards the batch's; `count` elements per channel were seen.
 void update_running(Exec& exec, View running_mean, View running_variance, const NormVectors& norm,
                     float momentum, int64_t count);
@@ -123,8 +138,19 @@ void update_running(Exec& exec, View running_mean, View running_variance, const 
 void running_norm(Exec& exec, const NormVectors& norm, View running_mean, View running_variance,
                   View gamma, View beta, double epsilon);
 
-// y = relu?(scale x + shift), nothing kept.
-void apply_norm(Exec& exec, View y, View x, const NormVectors& norm, bool relu);
+// What is done to a norm's output in the same kernel: y = relu?(scale x + shift (+ residual)).
+struct NormEpilogue {
+  bool relu = false;
+  View residual = {};  // like x, or without data. REQUIRES: relu
+  View mask = {};      // kBit, like x: where y > 0; without data: not kept. REQUIRES: relu
+};
+
+void apply_norm(Exec& exec, View y, View x, const NormVectors& norm, const NormEpilogue& epilogue);
+
+// Statistics and output of a training pass: batch_norm_statistics, then apply_norm, or one kernel
+// of a library's where that is faster (norm_cuda.h).
+void batch_norm_forward(Exec& exec, View y, const NormVectors& norm, View x, View gamma, View beta,
+                        const NormEpilogue& epilogue, const View (&scratch)[3], double epsilon);
 
 // dbeta and dgamma (C each, overwritten).
 void norm_gradient_sums(Exec& exec, View dbeta, View dgamma, View x, View dy,
@@ -133,6 +159,10 @@ void norm_gradient_sums(Exec& exec, View dbeta, View dgamma, View x, View dy,
 // dx for batch statistics (dbeta, dgamma as computed above) or for running ones.
 void batch_norm_backward(Exec& exec, View dx, View x, View dy, const NormVectors& norm, View dbeta,
                          View dgamma, bool relu, float beta);
+// All three gradients: norm_gradient_sums, then batch_norm_backward, or one kernel of a library's.
+// dx may be without data.
+void batch_norm_gradients(Exec& exec, View dx, View dbeta, View dgamma, View x, View dy, View gamma,
+                          const NormVectors& norm, bool relu, float beta);
 void running_norm_backward(Exec& exec, View dx, View x, View dy, const NormVectors& norm, bool relu,
                            float beta);
 

@@ -76,8 +76,8 @@ void check_launches(Dtype dtype, Layout layout, double tolerance) {
   const Buffer shift(Dtype::kFloat32, vector_shape(48), random_vector(48, 5));
   const std::vector<double> xv = x.values(), dyv = dy.values(), before = dx.values();
   const std::vector<double> a = scale.values(), b = shift.values();
-  std::vector<double> z(xv.size()), linear(xv.size()), rectified(xv.size()), dx_relu(xv.size()),
-      dx_scale(xv.size());
+  std::vector<double> linear(xv.size()), rectified(xv.size()), summed(xv.size()),
+      dx_relu(xv.size()), dx_scale(xv.size());
   for (size_t i = 0; i < xv.size(); ++i) {
     const size_t c = i % 48;
     linear[i] = xv[i] * a[c] + b[c];
@@ -91,6 +91,13 @@ void check_launches(Dtype dtype, Layout layout, double tolerance) {
   CHECK(relative_error(y.values(), rectified) < tolerance);
   relu_mask(exec, again, y);
   CHECK((again.values() == mask.values()));
+  for (size_t i = 0; i < xv.size(); ++i) summed[i] = std::max(0.0, linear[i] + dyv[i]);
+  for (const View& kept : {View(again), View{}}) {
+    scale_shift_add_relu(exec, y, kept, x, dy, scale, shift);
+    CHECK(relative_error(y.values(), summed) < tolerance);
+  }
+  const std::vector<double> on = again.values(), ys = y.values();
+  for (size_t i = 0; i < on.size(); ++i) REQUIRE((on[i] != 0) == (ys[i] > 0));
   gate_backward(exec, dx, dy, {mask, scale}, 1);
   CHECK(relative_error(dx.values(), dx_relu) < tolerance);
   gate_backward(exec, dx, dy, {{}, scale}, 1);

@@ -183,6 +183,95 @@ TEST_CASE("batch norm: the same bytes for any number of threads") {
   CHECK((one.variance.bytes() == three.variance.bytes()));
 }
 
+namespace {
+
+// Everything a training pass asks of a norm, in one dtype, against float64 by the textbook.
+void check_training_norm(Dtype dtype, const NormEpilogue& parts, double tolerance) {
+  const Shape shape{4, 5, 3, 16};
+  const Dtype vectors = dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
+  const auto tensor = [&](uint64_t seed) {
+    return Buffer(dtype, shape, random_vector(shape.count(), seed, -2, 3));
+  };
+  const auto vector = [&](uint64_t seed) {
+    return Buffer(vectors, vector_shape(16), random_vector(16, seed, 0.5, 2));
+  };
+  const Buffer x = tensor(1), residual = tensor(2), dy = tensor(3), y(dtype, shape),
+               dx(dtype, shape), mask(Dtype::kBit, shape);
+  const Buffer gamma = vector(5), beta = vector(6), dgamma = vector(7), dbeta = vector(8);
+  const Vectors v(16, vectors);
+  NormEpilogue epilogue{.relu = parts.relu};
+  if (parts.residual.data) epilogue.residual = residual;
+  if (parts.mask.data) epilogue.mask = mask;
+  Exec exec(kTestDevice, 2);
+  batch_norm_forward(exec, y, v.norm(), x, gamma, beta, epilogue,
+                     {v.scratch0, v.scratch1, v.scratch2}, kEpsilon);
+  batch_norm_gradients(exec, dx, dbeta, dgamma, x, dy, gamma, v.norm(), false, 0);
+  const std::vector<double> ys = y.values(), r = residual.values();
+  std::vector<double> expected(ys.size());
+  for (int64_t c = 0; c < 16; ++c) {
+    const auto k = static_cast<size_t>(c);
+    const std::vector<double> channel = channel_of(x.values(), 16, c);
+    const double m = static_cast<double>(channel.size());
+    double mean = 0, variance = 0;
+    for (const double value : channel) mean += value / m;
+    for (const double value : channel) variance += (value - mean) * (value - mean) / m;
+    CHECK(relative_error(v.variance.values()[k], variance) < 1e-4);
+    for (size_t i = 0; i < channel.size(); ++i) {
+      const size_t at = i * 16 + k;
+      double z = gamma.values()[k] * (channel[i] - mean) / std::sqrt(variance + kEpsilon) +
+                 beta.values()[k];
+      if (epilogue.residual.data) z += r[at];
+      expected[at] = epilogue.relu ? std::max(z, 0.0) : z;
+    }
+    const ChannelGradient gradient = dual_gradient(channel, gamma.values()[k], beta.values()[k],
+                                                   channel_of(dy.values(), 16, c), false);
+    CHECK(relative_error(channel_of(dx.values(), 16, c), gradient.dx) < 4 * tolerance);
+    CHECK(std::abs(dgamma.values()[k] - gradient.dgamma) < 1e-5 * m);
+    CHECK(std::abs(dbeta.values()[k] - gradient.dbeta) < 1e-5 * m);
+  }
+  CHECK(relative_error(ys, expected) < tolerance);
+  if (!epilogue.mask.data) return;
+  const std::vector<double> on = mask.values();
+  for (size_t i = 0; i < on.size(); ++i) REQUIRE((on[i] != 0) == (ys[i] > 0));
+}
+
+}  // namespace
+
+TEST_CASE("batch norm of a training pass: output, mask and gradients in every dtype") {
+  const float some = 0;
+  const View wanted{const_cast<float*>(&some), Dtype::kFloat32, vector_shape(1)};
+  for (const auto& [dtype, tolerance] :
+       {std::pair{Dtype::kFloat64, 1e-13}, {Dtype::kFloat32, 1e-5}, {Dtype::kBFloat16, 0x1p-7}})
+    for (const NormEpilogue& parts :
+         {NormEpilogue{}, NormEpilogue{.relu = true}, NormEpilogue{.relu = true, .mask = wanted},
+          NormEpilogue{.relu = true, .residual = wanted},
+          NormEpilogue{.relu = true, .residual = wanted, .mask = wanted}})
+      check_training_norm(dtype, parts, tolerance);
+}
+
+TEST_CASE("batch norm: what a library leaves out follows from mean and inv_std") {
+  const Shape shape{4, 5, 3, 16};
+  Exec exec(kTestDevice, 2);
+  for (const Dtype dtype : {Dtype::kFloat64, Dtype::kFloat32}) {
+    const Buffer x(dtype, shape, random_vector(shape.count(), 1, -2, 3));
+    const Buffer gamma(dtype, vector_shape(16), random_vector(16, 2));
+    const Vectors whole(16, dtype);
+    Vectors part(16, dtype);
+    whole.statistics(exec, x, gamma, gamma);
+    part.mean.set(whole.mean.values());
+    part.inv_std.set(whole.inv_std.values());
+    complete_norm(exec, part.norm(), gamma, gamma, kEpsilon);
+    const double tolerance = dtype == Dtype::kFloat64 ? 1e-12 : 1e-5;
+    CHECK(relative_error(part.scale.values(), whole.scale.values()) < tolerance);
+    CHECK(relative_error(part.shift.values(), whole.shift.values()) < tolerance);
+    CHECK(relative_error(part.variance.values(), whole.variance.values()) < tolerance);
+  }
+  // A constant channel: nothing is left of the variance beside epsilon.
+  CHECK(
+      BatchNormFromSaved{kEpsilon}(0.0, 1 / std::sqrt(kEpsilon * (1 - 1e-15)), 1.0, 0.0).value[2] ==
+      0);
+}
+
 TEST_CASE("running norm: vectors, output and dx against dual numbers, with and without ReLU") {
   const Shape shape{2, 3, 3, 16};
   for (const Layout layout : {Layout::kChannelsLast, Layout::kBlocked16})
@@ -198,7 +287,7 @@ TEST_CASE("running norm: vectors, output and dx against dual numbers, with and w
       const Vectors v(16);
       Exec exec(kTestDevice, 2);
       running_norm(exec, v.norm(), mean, variance, gamma, beta, kEpsilon);
-      apply_norm(exec, y, x, v.norm(), relu);
+      apply_norm(exec, y, x, v.norm(), {.relu = relu});
       running_norm_backward(exec, dx, x, dy, v.norm(), relu, 0);
       running_norm_backward(exec, dx, x, dy, v.norm(), relu, 1);  // twice the gradient
       const std::vector<double> xv = x.values(), dyv = dy.values(), m = mean.values(),

@@ -71,6 +71,23 @@ OpCase norm(int64_t channels, bool rectified) {
           }};
 }
 
+OpCase norm_add_relu(int64_t channels, bool shared) {
+  return {fmt::format("batch_norm_add_relu of {}, residual {}", channels,
+                      shared ? "shared" : "not shared"),
+          {{image(channels)}, {image(channels)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const NormParams norm = build.norm("norm", channels);
+            const Build fused = [=](Pass& p, Vars x) {
+              Var y = batch_norm_add_relu(p, x[0], norm, x[1]);
+              return shared ? add(p, std::move(y), x[1]) : y;
+            };
+            return {fused, [=](Pass& p, Vars x) {
+                      return add(p, batch_norm(p, x[0], norm, Activation::kNone), x[1]);
+                    }};
+          }};
+}
+
 OpCase convolution_norm_relu(int64_t in, int64_t out) {
   return {fmt::format("conv_norm_relu {} -> {}", in, out),
           {{image(in)}},
@@ -253,6 +270,7 @@ std::vector<OpCase> make_cases() {
     cases.push_back(convolution_bias(in, out, false));
     cases.push_back(convolution_bias(in, out, true));
     cases.push_back(convolution_norm_relu(in, out));
+    for (const bool shared : {false, true}) cases.push_back(norm_add_relu(out, shared));
     cases.push_back(convolution_with_norm_relu(in, out));
     cases.push_back(convolution_add_norm_relu(in, out, false));
     cases.push_back(convolution_add_norm_relu(in, out, true));

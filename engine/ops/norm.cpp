@@ -5,27 +5,39 @@
 namespace ringfort {
 namespace {
 
-// scale x + shift under constants: an attack keeps one bit per rectified activation and nothing
-// else.
-Var running_norm_input_only(Pass& p, Var x, const NormVectors& norm, bool rectified) {
-  Tensor y = p.empty_like(x.value);
-  if (!x.needs_gradient()) {
-    apply_norm(p.exec, y, x.value, norm, rectified);
-    return {std::move(y), -1};
-  }
-  if (!rectified) {
-    apply_norm(p.exec, y, x.value, norm, false);
-    return p.gated(x, std::move(y), {Tensor(), norm.scale});
-  }
-  Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
-  scale_shift_relu(p.exec, y, mask, x.value, norm.scale, norm.shift);
-  return p.gated(x, std::move(y), {std::move(mask), norm.scale});
+// Where the network's own gradient kernels write through masks, one bit per element saves the
+// norm's backward from computing its activation anew. A residual is not kept, so there is no other
+// way.
+bool keeps_mask(const Pass& p, bool rectified, bool residual) {
+  return residual || (rectified && p.exec.device().kind == DeviceKind::kCuda);
 }
 
-}  // namespace
+// relu?(scale x + shift (+ residual)) under constants: an attack keeps one bit per rectified
+// activation and nothing else.
+Var running_norm_input_only(Pass& p, const Var& x, const NormVectors& norm, bool rectified,
+                            const Var* residual) {
+  Tensor y = p.empty_like(x.value);
+  NormEpilogue epilogue{.relu = rectified};
+  if (residual) epilogue.residual = residual->value;
+  const bool recorded = x.needs_gradient() || (residual && residual->needs_gradient());
+  Tensor mask;
+  if (recorded && rectified) epilogue.mask = mask = p.empty(y.shape(), Dtype::kBit, y.layout());
+  apply_norm(p.exec, y, x.value, norm, epilogue);
+  if (!recorded) return {std::move(y), -1};
+  if (!residual) return p.gated(x, std::move(y), {std::move(mask), norm.scale});
+  Var sum = p.tape.record(std::move(y), [&p, scale = norm.scale, to_x = GradientTarget(x),
+                                         to_residual = GradientTarget(*residual)](Tensor dy) {
+    if (to_x.wanted())
+      p.write_input_gradient(to_x,
+                             [&](View dx, float b) { scale_backward(p.exec, dx, dy, scale, b); });
+    if (to_residual.wanted()) p.give(to_residual, std::move(dy));
+  });
+  sum.gate = {std::move(mask), {}};
+  return sum;
+}
 
-Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation) {
-  const bool rectified = activation == Activation::kRelu;
+// relu?(norm(x) (+ residual))
+Var norm_op(Pass& p, Var x, const NormParams& norm, bool rectified, const Var* residual) {
   const bool running = p.options.bn == BnMode::kRunning;
   const View gamma = p.params.master(norm.gamma), beta = p.params.master(norm.beta);
   const int64_t channels = gamma.count();
@@ -33,11 +45,23 @@ Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation) {
           p.params.segment(norm.gamma).name, channels, x.value.shape().c);
 
   if (running && !p.wants_parameter_gradients())
-    return running_norm_input_only(p, std::move(x),
-                                   p.params.cache().running(p.exec, p.params, norm), rectified);
+    return running_norm_input_only(p, x, p.params.cache().running(p.exec, p.params, norm),
+                                   rectified, residual);
 
-  // From here on x is kept: its own backward needs it, and the sign of the output is computed anew
-  // from it.
+  const bool parameters = p.uses(norm.gamma);
+  const GradientTarget to_residual = residual ? GradientTarget(*residual) : GradientTarget();
+  const bool recorded =
+      p.uses(norm.beta) == parameters && (parameters || x.needs_gradient() || to_residual.wanted());
+
+  Tensor y = p.empty_like(x.value);
+  NormEpilogue epilogue{.relu = rectified};
+  if (residual) epilogue.residual = residual->value;
+  Tensor mask;
+  if (recorded && keeps_mask(p, rectified, residual != nullptr))
+    epilogue.mask = mask = p.empty(y.shape(), Dtype::kBit, y.layout());
+
+  // From here on x is kept: its own backward needs it, and where there is no mask the sign of the
+  // output is computed anew from it.
   const Tensor storage = p.empty(matrix_shape(8, channels), p.params.master_dtype());
   const NormVectors v = norm_vectors(storage, channels);
   const auto scratch = [&](int64_t i) {
@@ -46,41 +70,52 @@ Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation) {
   if (running) {
     running_norm(p.exec, v, p.params.statistic(norm.mean), p.params.statistic(norm.variance), gamma,
                  beta, norm.epsilon);
+    apply_norm(p.exec, y, x.value, v, epilogue);
   } else {
-    batch_norm_statistics(p.exec, v, x.value, gamma, beta, {scratch(5), scratch(6), scratch(7)},
-                          norm.epsilon);
+    batch_norm_forward(p.exec, y, v, x.value, gamma, beta, epilogue,
+                       {scratch(5), scratch(6), scratch(7)}, norm.epsilon);
     if (p.options.bn == BnMode::kBatchAndUpdate) {
       update_running(p.exec, p.params.statistic(norm.mean), p.params.statistic(norm.variance), v,
                      norm.momentum, x.value.shape().pixels());
       p.params.statistics_changed();
     }
   }
-  Tensor y = p.empty_like(x.value);
-  apply_norm(p.exec, y, x.value, v, rectified);
+  if (!recorded) return {std::move(y), -1};
 
-  const bool parameters = p.uses(norm.gamma);
-  if (p.uses(norm.beta) != parameters || (!parameters && !x.needs_gradient()))
-    return {std::move(y), -1};
-  return p.tape.record(
-      std::move(y), [&p, norm, storage, v, rectified, running, parameters, channels, kept = x.value,
-                     to_x = GradientTarget(x)](const Tensor& dy) {
-        const Tensor sums = p.empty(matrix_shape(2, channels), p.params.master_dtype());
-        const View dbeta = reshaped(sums.view().samples(0, 1), vector_shape(channels));
-        const View dgamma = reshaped(sums.view().samples(1, 1), vector_shape(channels));
-        if (parameters || !running)
-          norm_gradient_sums(p.exec, dbeta, dgamma, kept, dy, v, rectified);
-        if (parameters) {
-          p.write_gradient(norm.beta, [&](View d, float b) { accumulate(p.exec, d, dbeta, b); });
-          p.write_gradient(norm.gamma, [&](View d, float b) { accumulate(p.exec, d, dgamma, b); });
-        }
-        if (!to_x.wanted()) return;
-        p.write_input_gradient(to_x, [&](View dx, float b) {
-          if (running)
-            running_norm_backward(p.exec, dx, kept, dy, v, rectified, b);
-          else
-            batch_norm_backward(p.exec, dx, kept, dy, v, dbeta, dgamma, rectified, b);
-        });
-      });
+  Var out = p.tape.record(std::move(y), [&p, norm, storage, v, running, parameters, channels, gamma,
+                                         relu = rectified && !mask, kept = x.value,
+                                         to_x = GradientTarget(x), to_residual](Tensor dy) {
+    const Tensor sums = p.empty(matrix_shape(2, channels), p.params.master_dtype());
+    const View dbeta = reshaped(sums.view().samples(0, 1), vector_shape(channels));
+    const View dgamma = reshaped(sums.view().samples(1, 1), vector_shape(channels));
+    const auto gradients = [&](View dx, float b) {
+      if (!running)
+        return batch_norm_gradients(p.exec, dx, dbeta, dgamma, kept, dy, gamma, v, relu, b);
+      if (parameters) norm_gradient_sums(p.exec, dbeta, dgamma, kept, dy, v, relu);
+      if (dx.data) running_norm_backward(p.exec, dx, kept, dy, v, relu, b);
+    };
+    if (to_x.wanted())
+      p.write_input_gradient(to_x, gradients);
+    else if (parameters)
+      gradients({}, 0);
+    if (parameters) {
+      p.write_gradient(norm.beta, [&](View d, float b) { accumulate(p.exec, d, dbeta, b); });
+      p.write_gradient(norm.gamma, [&](View d, float b) { accumulate(p.exec, d, dgamma, b); });
+    }
+    if (to_residual.wanted()) p.give(to_residual, std::move(dy));
+  });
+  out.gate = {std::move(mask), {}};
+  return out;
+}
+
+}  // namespace
+
+Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation) {
+  return norm_op(p, std::move(x), norm, activation == Activation::kRelu, nullptr);
+}
+
+Var batch_norm_add_relu(Pass& p, Var x, const NormParams& norm, const Var& residual) {
+  return norm_op(p, std::move(x), norm, true, &residual);
 }
 
 }  // namespace ringfort

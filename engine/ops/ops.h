@@ -43,6 +43,8 @@ SumAndNormed conv2d_add_norm_relu(Pass& p, Var x, const ConvParams& conv, Var re
 Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation);
 // relu?(norm(x))
 Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation);
+// relu(norm(x) + residual): the end of a post-activation block (He et al. 2016a)
+Var batch_norm_add_relu(Pass& p, Var x, const NormParams& norm, const Var& residual);
 // relu(norm(x * w))
 Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm);
 

@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 
 #include "kernels/conv2d_cudnn.h"
+#include "kernels/norm_graph_cudnn.h"
 
 namespace ringfort {
 namespace {
@@ -95,6 +96,32 @@ TEST_CASE("cuDNN has an engine for every mask and gate of ours on an H200", "[no
           gated.accumulate = accumulate;
           check_supported(device, gated, true);
         }
+    }
+}
+
+TEST_CASE("cuDNN has an engine for every batch norm of ours on an H200", "[no-device]") {
+  const CudnnDevice device{std::string(kH200)};
+  const auto check = [&](const NormProblem& p) {
+    INFO(p.text());
+    CHECK(make_norm_graph(p).graph.supported_by(device, true) != "");
+  };
+  for (const Dtype dtype : {Dtype::kBFloat16, Dtype::kFloat32})
+    for (const Shape& x : {Shape{128, 32, 32, 64}, Shape{128, 4, 4, 512}, Shape{8, 56, 56, 256}}) {
+      NormProblem p;
+      p.dtype = dtype;
+      p.x = x;
+      check(p);
+      p.relu = true;
+      check(p);
+      p.mask = true;
+      check(p);
+      p.residual = true;
+      check(p);
+      p = {};
+      p.backward = true;
+      p.dtype = dtype;
+      p.x = x;
+      check(p);
     }
 }
 

@@ -1,0 +1,51 @@
+#include "kernels/trial_cudnn.h"
+
+#include <cmath>
+
+#include "kernels/slots.h"
+
+namespace ringfort {
+namespace {
+
+std::vector<double> first_values(Exec& exec, View view) {
+  view.shape.n = std::min<int64_t>(view.shape.n, 2);
+  std::vector<std::byte> bytes(static_cast<size_t>(view.bytes()));
+  to_host(exec, bytes.data(), view);
+  view.data = bytes.data();
+  std::vector<double> values(static_cast<size_t>(view.count()));
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = detail::load_element<double>(view, static_cast<int64_t>(i));
+  return values;
+}
+
+}  // namespace
+
+void TrialMemory::own(View& view, bool copied) {
+  const View given = view;
+  memory_.push_back(allocate_on(exec_.device(), view.bytes(), "choosing a plan"));
+  view.data = memory_.back().get();
+  if (copied) copy_view(exec_, view, given);
+}
+
+// Coarser than any rounding (bfloat16 keeps 2^-8, TF32 2^-11 of each operand), finer than any
+// mistake: of the largest value, as sums cancel.
+bool close(Exec& exec, const View& a, const View& b) {
+  constexpr double kTolerance = 0x1p-6;
+  const std::vector<double> as = first_values(exec, a), bs = first_values(exec, b);
+  double largest = 0, worst = 0;
+  for (size_t i = 0; i < as.size(); ++i) {
+    largest = std::max(largest, std::abs(bs[i]));
+    const double error = std::abs(as[i] - bs[i]);
+    if (!(error <= worst)) worst = error;  // NaN stays
+  }
+  return worst <= kTolerance * largest;
+}
+
+bool marks(Exec& exec, const View& mask, const View& of) {
+  const std::vector<double> bits = first_values(exec, mask), numbers = first_values(exec, of);
+  for (size_t i = 0; i < bits.size(); ++i)
+    if ((bits[i] != 0) != (numbers[i] > 0)) return false;
+  return true;
+}
+
+}  // namespace ringfort
