@@ -106,21 +106,17 @@ TEST_CASE("cuDNN has an engine for every batch norm of ours on an H200", "[no-de
     CHECK(make_norm_graph(p).graph.supported_by(device, true) != "");
   };
   for (const Dtype dtype : {Dtype::kBFloat16, Dtype::kFloat32})
-    for (const Shape& x : {Shape{128, 32, 32, 64}, Shape{128, 4, 4, 512}, Shape{8, 56, 56, 256}}) {
+    for (const Shape& x : {Shape{128, 32, 32, 64}, Shape{128, 4, 4, 512}}) {
       NormProblem p;
       p.dtype = dtype;
       p.x = x;
       check(p);
-      p.relu = true;
-      check(p);
-      p.mask = true;
+      p.relu = p.mask = true;
       check(p);
       p.residual = true;
       check(p);
-      p = {};
+      p.relu = p.mask = p.residual = false;
       p.backward = true;
-      p.dtype = dtype;
-      p.x = x;
       check(p);
     }
 }
