@@ -78,8 +78,10 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
   PassOptions options;
   options.dtype = model.params().master_dtype();
   std::vector<int32_t> predictions;
-  for (int64_t first = 0; first < pixels.shape().n; first += batch_size) {
-    const int64_t n = std::min(batch_size, pixels.shape().n - first);
+  const int64_t count = pixels.shape().n, n = std::min(batch_size, count);
+  for (int64_t next = 0; next < count; next += n) {
+    // A last batch that is not full begins earlier, so that there is one shape only.
+    const int64_t first = std::min(next, count - n);
     Pass p(exec, pool, model.params(), options);
     const Var logits = model.forward(p, p.input(pixels.samples(first, n)));
     // The class of the largest logit, by the one place that decides ties; labels do not matter to
@@ -92,7 +94,7 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
     else
       require_finite<float>(exec, loss.loss, first);
     const auto part = to_vector<int32_t>(exec, loss.prediction);
-    predictions.insert(predictions.end(), part.begin(), part.end());
+    predictions.insert(predictions.end(), part.begin() + (next - first), part.end());
   }
   return predictions;
 }

@@ -60,7 +60,7 @@ class SlotAttack {
 
   // One step of every slot.
   void step() {
-    if (busy_ * 2 <= static_cast<int64_t>(slots_.size()) && next_ == waiting_.size()) shrink();
+    if (worth_shrinking()) shrink();
     const bool ends = every_slot_ends();
     const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, labels_,
                                            ends ? Wrt::kNothing : Wrt::kInput);
@@ -122,7 +122,14 @@ class SlotAttack {
                input_.samples.as<int64_t>() + slot.sample);
   }
 
-  // Halves the batch once half of it is idle and nothing waits: few shapes, few plans.
+  // Once half of the batch is idle and nothing waits. On a GPU a new shape costs more, by choosing
+  // its plans, than idle slots do.
+  bool worth_shrinking() const {
+    return busy_ * 2 <= static_cast<int64_t>(slots_.size()) && next_ == waiting_.size() &&
+           exec_.device().kind == DeviceKind::kCpu;
+  }
+
+  // Halves the batch: few shapes, few plans.
   void shrink() {
     const int64_t half = (static_cast<int64_t>(slots_.size()) + 1) / 2;
     int64_t to = 0;

@@ -74,6 +74,8 @@ AttackOptions validation_attack(const Recipe& recipe, int steps) {
   AttackOptions attack = pgd(threat, steps, 2.5 * threat.eps / steps);
   attack.stop = StopRule::kOnSuccess;
   attack.seed = recipe.seed;
+  // As in training; what it finds is confirmed in float32.
+  attack.dtype = attack_dtype(recipe);
   return attack;
 }
 

@@ -34,9 +34,12 @@ void Graph::capture() {
   std::string why;
   recording_ = record(exec_, work_, why);
   refused_ = recording_ == nullptr;
-  if (refused_)
-    std::fprintf(stderr, "ringfort: the graph '%s' could not be captured and runs without: %s\n",
-                 name_.c_str(), why.c_str());
+  if (!refused_) return;
+  // The host has run the work, so caches count as filled; the kernels that were to fill them never
+  // ran.
+  options_.before_capture();
+  std::fprintf(stderr, "ringfort: the graph '%s' could not be captured and runs without: %s\n",
+               name_.c_str(), why.c_str());
 }
 
 }  // namespace ringfort

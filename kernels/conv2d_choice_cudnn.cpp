@@ -9,41 +9,16 @@ namespace {
 // A runtime-fused plan takes about a second to compile: only the heuristics' first few are timed.
 constexpr int kTimedPlans = 3;
 
-std::string_view suffix(ConvFusion fusion) {
-  return fusion == ConvFusion::kAll       ? ""
-         : fusion == ConvFusion::kProduct ? " + outputs"
-                                          : " + epilogue";
-}
-
-// The part of a problem that a graph is made of.
-ConvProblem fused_part(const ConvProblem& problem, ConvFusion fusion) {
-  if (fusion == ConvFusion::kNone) return problem.bare();
-  ConvProblem part = problem;
-  if (fusion == ConvFusion::kProduct) part.mask = part.normed = part.normed_mask = false;
-  return part;
-}
-
-// What can be done with a problem, the most fused first.
-std::vector<ConvFusion> fusions(const ConvProblem& p) {
-  std::vector<ConvFusion> all = {ConvFusion::kAll};
-  if (p.mask || p.normed) all.push_back(ConvFusion::kProduct);
-  const bool anything =
-      p.bias || p.accumulate || p.relu || p.mask || p.normed || p.gate_mask || p.gate_scale;
-  // Our kernels have a ReLU after a bias only.
-  if (anything && !(p.relu && !p.bias)) all.push_back(ConvFusion::kNone);
-  return all;
-}
-
 // only: the plan of this name, or "" for the first few.
 std::vector<ConvPlan> make_plans(Exec& exec, const ConvProblem& problem, ConvFusion fusion,
-                                 std::string_view only) {
-  if (!only.ends_with(suffix(fusion))) return {};
-  only.remove_suffix(only.empty() ? 0 : suffix(fusion).size());
+                                 const std::string& only) {
+  const std::optional<std::string> engine = engine_of(only, fusion);
+  if (!engine) return {};
   const ConvGraph graph = make_conv_graph(fused_part(problem, fusion));
   std::vector<ConvPlan> plans;
   for (CudnnPlan& plan :
        graph.graph.plans(CudnnDevice(libraries(exec).cudnn()), kTimedPlans,
-                         problem.dtype != Dtype::kFloat32 || problem.tf32, std::string(only)))
+                         problem.dtype != Dtype::kFloat32 || problem.tf32, *engine))
     plans.push_back({fusion, graph, std::move(plan)});
   return plans;
 }
@@ -86,6 +61,15 @@ class Trial {
   NormedOutput normed_;
 };
 
+// Leaves out what cuDNN offers and then does not run here.
+void drop_failing(Exec& exec, std::vector<ConvPlan>& plans, const ConvOperands& operands,
+                  const StagedOperand& staged) {
+  std::erase_if(plans, [&](const ConvPlan& plan) {
+    const Trial trial(exec, operands);
+    return !runs(exec, [&] { run_plan(exec, plan, trial.operands(), staged); });
+  });
+}
+
 // Leaves out what does not give what the least fused plan, the last, gives.
 void keep_correct(Exec& exec, std::vector<ConvPlan>& plans, const ConvOperands& operands,
                   const StagedOperand& staged) {
@@ -120,7 +104,7 @@ std::vector<PlanCandidate> measure(Exec& exec, const std::vector<ConvPlan>& plan
 
 }  // namespace
 
-std::string ConvPlan::name() const { return plan.name + std::string(suffix(fusion)); }
+std::string ConvPlan::name() const { return plan.name + std::string(suffix_of(fusion)); }
 
 ConvPlan choose_conv_plan(Exec& exec, const ConvProblem& problem, const ConvOperands& operands,
                           const StagedOperand& staged) {
@@ -137,6 +121,8 @@ ConvPlan choose_conv_plan(Exec& exec, const ConvProblem& problem, const ConvOper
     for (ConvPlan& plan : make_plans(exec, problem, fusion, "")) plans.push_back(std::move(plan));
   }
   require(!plans.empty(), "cuDNN has no engine for the convolution '{}'", key);
+  drop_failing(exec, plans, operands, staged);
+  require(!plans.empty(), "cuDNN has no engine that runs the convolution '{}'", key);
   keep_correct(exec, plans, operands, staged);
   std::vector<PlanCandidate> measured = measure(exec, plans, operands, staged);
   const size_t fastest = choose_candidate(measured);

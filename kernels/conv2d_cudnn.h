@@ -36,6 +36,16 @@ enum class ConvFusion {
   kNone      // nothing: kernels of ours do it
 };
 
+// What can be done with a problem, the most fused first. The last always has an engine where cuDNN
+// has one for the product itself.
+std::vector<ConvFusion> fusions(const ConvProblem& problem);
+// The part of a problem that a graph is made of.
+ConvProblem fused_part(const ConvProblem& problem, ConvFusion fusion);
+// How the names of plans tell how much is fused: what follows the engine's name.
+std::string_view suffix_of(ConvFusion fusion);
+// The engine in a plan's name; none where that plan fuses otherwise; "" for "", which names none.
+std::optional<std::string> engine_of(std::string_view plan, ConvFusion fusion);
+
 // What one call of conv2d_* is given, with the epilogue of its direction.
 struct ConvOperands {
   ConvDirection direction;

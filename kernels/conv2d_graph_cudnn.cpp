@@ -55,6 +55,38 @@ ConvProblem cudnn_problem(ConvProblem problem) {
   return problem;
 }
 
+std::vector<ConvFusion> fusions(const ConvProblem& p) {
+  std::vector<ConvFusion> all = {ConvFusion::kAll};
+  if (p.mask || p.normed) all.push_back(ConvFusion::kProduct);
+  const bool anything =
+      p.bias || p.accumulate || p.relu || p.mask || p.normed || p.gate_mask || p.gate_scale;
+  // Our kernels have a ReLU after a bias only.
+  if (anything && !(p.relu && !p.bias)) all.push_back(ConvFusion::kNone);
+  return all;
+}
+
+ConvProblem fused_part(const ConvProblem& problem, ConvFusion fusion) {
+  if (fusion == ConvFusion::kNone) return problem.bare();
+  ConvProblem part = problem;
+  if (fusion == ConvFusion::kProduct) part.mask = part.normed = part.normed_mask = false;
+  return part;
+}
+
+std::string_view suffix_of(ConvFusion fusion) {
+  return fusion == ConvFusion::kAll       ? ""
+         : fusion == ConvFusion::kProduct ? " + outputs"
+                                          : " + epilogue";
+}
+
+std::optional<std::string> engine_of(std::string_view plan, ConvFusion fusion) {
+  if (plan.empty()) return "";
+  const std::string_view suffix = suffix_of(fusion);
+  // Every name ends with the empty suffix of what fuses all.
+  const bool fuses_all = plan.find(" + ") == std::string_view::npos;
+  if (!plan.ends_with(suffix) || fuses_all != suffix.empty()) return std::nullopt;
+  return std::string(plan.substr(0, plan.size() - suffix.size()));
+}
+
 ConvGraph make_conv_graph(const ConvProblem& p) {
   ConvGraph g;
   CudnnGraph& graph = g.graph;

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <type_traits>
+#include <utility>
 
 #include "kernels/error.h"
 #include "kernels/exec_cuda.h"
@@ -56,6 +57,21 @@ void launch(Exec& exec, const char* launcher, int64_t blocks, void (*kernel)(Par
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t blocks_for(int64_t threads) { return ceil_div(threads, kThreads); }
+
+// body(0), ..., body(kCount - 1), each with its number as a constant: arrays that are indexed by
+// nothing else stay in registers, which a loop with a bound known only at run time keeps them from.
+template <int kValue>
+struct Constant {
+  __device__ constexpr operator int() const { return kValue; }
+};
+template <class Body, int... kIndices>
+__device__ void for_constants(const Body& body, std::integer_sequence<int, kIndices...>) {
+  (body(Constant<kIndices>{}), ...);
+}
+template <int kCount, class Body>
+__device__ void unrolled(const Body& body) {
+  for_constants(body, std::make_integer_sequence<int, kCount>{});
+}
 
 // The k-th of what a functor returned: one value, or Results.
 template <class S>

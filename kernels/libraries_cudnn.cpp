@@ -11,6 +11,7 @@ GpuLibraries::GpuLibraries(cudaStream_t stream) : stream_(stream) {
 }
 
 GpuLibraries::~GpuLibraries() {
+  caches_.clear();  // plans were made with the handles
   cudnnDestroy(cudnn_);
   cublasLtDestroy(cublas_);
 }

@@ -39,14 +39,14 @@ struct ChannelExtra {
   __device__ void load(int64_t first, int n, S (*values)[kPerThread]) const {
     if (packed) {
       const int64_t c = channel(first);
-      for (int k = 0; k < static_cast<int>(kParams); ++k) load_eight(params.view[k], c, values[k]);
+      unrolled<kParams>([&](auto k) { load_eight(params.view[k], c, values[k]); });
       return;
     }
-    for (int j = 0; j < n; ++j) {
+    unrolled<kPerThread>([&](auto j) {
+      if (j >= n) return;
       const int64_t c = channel(first + j);
-      for (int k = 0; k < static_cast<int>(kParams); ++k)
-        values[k][j] = detail::load_element<S>(params.view[k], c);
-    }
+      unrolled<kParams>([&](auto k) { values[k][j] = detail::load_element<S>(params.view[k], c); });
+    });
   }
 };
 
@@ -58,14 +58,22 @@ struct RandomExtra {
 
   template <class S>
   __device__ void load(int64_t first, int n, S (*values)[kPerThread]) const {
-    for (int j = 0; j < n;) {
+    int64_t sample = first / length, element = first % length;
+    Philox4 words{};
+    unrolled<kPerThread>([&](auto j) {
+      if (j >= n) return;
+      const auto lane = static_cast<uint32_t>(element % 4);
       // Up to four elements of one sample share a counter.
-      const int64_t sample = (first + j) / length, element = (first + j) % length;
-      const Philox4 words =
-          key.words(static_cast<uint64_t>(samples[sample]), static_cast<uint32_t>(element / 4));
-      for (int64_t e = element; e / 4 == element / 4 && e < length && j < n; ++e, ++j)
-        values[0][j] = static_cast<S>(uniform01(words.word[e % 4]));
-    }
+      if (j == 0 || lane == 0)
+        words =
+            key.words(static_cast<uint64_t>(samples[sample]), static_cast<uint32_t>(element / 4));
+      const uint32_t low = lane % 2 == 0 ? words.word[0] : words.word[1],
+                     high = lane % 2 == 0 ? words.word[2] : words.word[3];
+      values[0][j] = static_cast<S>(uniform01(lane < 2 ? low : high));
+      if (++element < length) return;
+      element = 0;
+      ++sample;
+    });
   }
 };
 
@@ -84,16 +92,22 @@ __device__ auto apply(const Fn& fn, const S (*in)[kPerThread], const S (*extra)[
 // The last elements of a view, or all of one that does not start on 16 bytes.
 template <class S>
 __device__ void load_some(const View& view, int64_t first, int n, S* to) {
-  for (int j = 0; j < n; ++j) to[j] = detail::load_element<S>(view, first + j);
+  unrolled<kPerThread>([&](auto j) {
+    if (j < n) to[j] = detail::load_element<S>(view, first + j);
+  });
 }
 template <class S>
 __device__ void store_some(const View& view, int64_t first, int n, const S* from) {
   if (view.dtype == Dtype::kBit) {
     unsigned byte = 0;
-    for (int j = 0; j < n; ++j) byte |= (from[j] != S(0) ? 1u : 0u) << j;
+    unrolled<kPerThread>([&](auto j) {
+      if (j < n) byte |= (from[j] != S(0) ? 1u : 0u) << j;
+    });
     view.as<uint8_t>()[first / 8] = static_cast<uint8_t>(byte);
   } else {
-    for (int j = 0; j < n; ++j) detail::store_element(view, first + j, from[j]);
+    unrolled<kPerThread>([&](auto j) {
+      if (j < n) detail::store_element(view, first + j, from[j]);
+    });
   }
 }
 
@@ -107,26 +121,27 @@ __global__ void map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Extra extra, i
   Columns<S, kIn> inputs;
   Columns<S, Extra::kCount> extras;
   Columns<S, kOut> results;
-  for (int k = 0; k < static_cast<int>(kIn); ++k) {
+  unrolled<kIn>([&](auto k) {
     if (whole)
       load_eight(in.view[k], first, inputs.value[k]);
     else
       load_some(in.view[k], first, n, inputs.value[k]);
-  }
+  });
   extra.load(first, n, extras.value);
   const auto formula = detail::resolved(fn);
-  for (int j = 0; j < n; ++j) {
+  unrolled<kPerThread>([&](auto j) {
+    if (j >= n) return;
     const auto result =
         apply<S>(formula, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
                  std::make_index_sequence<Extra::kCount>{});
-    for (int k = 0; k < static_cast<int>(kOut); ++k) results.value[k][j] = result_at(result, k);
-  }
-  for (int k = 0; k < static_cast<int>(kOut); ++k) {
+    unrolled<kOut>([&](auto k) { results.value[k][j] = result_at(result, k); });
+  });
+  unrolled<kOut>([&](auto k) {
     if (whole)
       store_eight(out.view[k], first, results.value[k]);
     else
       store_some(out.view[k], first, n, results.value[k]);
-  }
+  });
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn, class Extra>

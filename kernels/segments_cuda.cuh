@@ -16,16 +16,18 @@ __global__ void segment_parts_kernel(Fn fn, double* partial, Views<kIn> in,
   for (int64_t i = part.first + static_cast<int64_t>(threadIdx.x) * kPerThread; i < part.last;
        i += kThreads * kPerThread) {
     const int n = static_cast<int>(part.last - i < kPerThread ? part.last - i : kPerThread);
-    for (int k = 0; k < static_cast<int>(kIn); ++k) {
+    unrolled<kIn>([&](auto k) {
       if (packed && n == kPerThread && i % kPerThread == 0)
         load_eight(in.view[k], i, inputs.value[k]);
       else
         load_some(in.view[k], i, n, inputs.value[k]);
-    }
-    for (int j = 0; j < n; ++j)
+    });
+    unrolled<kPerThread>([&](auto j) {
+      if (j >= n) return;
       sum +=
           static_cast<double>(apply<S>(fn, inputs.value, none.value, j,
                                        std::make_index_sequence<kIn>{}, std::index_sequence<>{}));
+    });
   }
   const double total = block_combine(sum, Plus{});
   if (threadIdx.x == 0) partial[blockIdx.x] = total;

@@ -1,5 +1,7 @@
 #include "kernels/trial_cudnn.h"
 
+#include <cuda_runtime.h>
+
 #include <cmath>
 
 #include "kernels/slots.h"
@@ -27,6 +29,17 @@ void TrialMemory::own(View& view, bool copied) {
   if (copied) copy_view(exec_, view, given);
 }
 
+bool runs(Exec& exec, const std::function<void()>& plan) {
+  try {
+    plan();
+    synchronize(exec);
+    return true;
+  } catch (const Error&) {
+    cudaGetLastError();  // an error that is not sticky ends here
+    return false;
+  }
+}
+
 // Coarser than any rounding (bfloat16 keeps 2^-8, TF32 2^-11 of each operand), finer than any
 // mistake: of the largest value, as sums cancel.
 bool close(Exec& exec, const View& a, const View& b) {
@@ -36,7 +49,8 @@ bool close(Exec& exec, const View& a, const View& b) {
   for (size_t i = 0; i < as.size(); ++i) {
     largest = std::max(largest, std::abs(bs[i]));
     const double error = std::abs(as[i] - bs[i]);
-    if (!(error <= worst)) worst = error;  // NaN stays
+    if (!std::isfinite(error)) return false;
+    worst = std::max(worst, error);
   }
   return worst <= kTolerance * largest;
 }

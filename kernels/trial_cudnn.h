@@ -2,6 +2,7 @@
 // whether it gives what kernels of ours give.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "kernels/device_memory.h"
@@ -19,6 +20,10 @@ class TrialMemory {
   Exec& exec_;
   std::vector<DeviceMemory> memory_;
 };
+
+// Runs `plan` once and waits; false, and the device is as it was, where it cannot be run here: an
+// engine that refuses, or whose workspace does not fit.
+bool runs(Exec& exec, const std::function<void()>& plan);
 
 // Whether a and b are equal up to rounding, by their first two samples: enough to see that a kernel
 // computes something else.

@@ -87,8 +87,10 @@ TEST_CASE("held-out images are attacked by PGD at the recipe's eps", "[trainer]"
   CHECK(attack.restarts == 1);
   CHECK(attack.stop == StopRule::kOnSuccess);
   CHECK(attack.bn == AttackBn::kEval);
-  CHECK(attack.dtype == Dtype::kFloat32);
+  CHECK(attack.dtype == Dtype::kBFloat16);  // as in training; successes are confirmed in float32
   CHECK(attack.seed == 5);
+  recipe.attack_dtype = "float32";
+  CHECK(validation_attack(recipe, 20).dtype == Dtype::kFloat32);
   recipe.norm = "Linf";
   CHECK(validation_attack(recipe, 20).threat.norm == Norm::kLinf);
 }

@@ -90,6 +90,7 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
       ->check(whole_number(1, 1000000));
   option("--seed", c.seed, "seed of the random starts [0]")->check(whole_number(0, UINT64_MAX));
   option("--attack-dtype", c.attack_dtype, "float32, bfloat16 [float32]")->check(one_of(dtypes));
+  evaluate->add_flag("--tf32", c.tf32, "on a GPU, float32 products may round operands to TF32");
   option("--data-dir", c.data_dir, "folder of the data set [as in training]");
   option("--threads", c.threads, "CPU threads; 0: all cores [0]")->check(whole_number(0, 4096));
   option("--device", c.device, "auto, cpu, cuda, cuda:N [auto]");

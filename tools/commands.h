@@ -40,6 +40,7 @@ struct EvaluateCommand {
   int batch_size = 250;
   uint64_t seed = 0;
   std::string attack_dtype = "float32";
+  bool tf32 = false;  // on a GPU, float32 products may round their operands
   std::optional<std::string> data_dir;
   int threads = 0;  // 0: all cores
   std::string device = "auto";

@@ -114,6 +114,7 @@ int run_evaluate(const EvaluateCommand& command) {
   // What can be wrong with the command is found out before an attack that takes long.
   if (!command.json.empty()) require_replaceable(command.json);
   const std::unique_ptr<Exec> exec = open_exec(command.device, command.threads);
+  exec->allow_tf32(command.tf32);
   EvaluateOptions options;
   options.attack_name = command.attack;
   options.attack = make_attack(command, recipe);

@@ -99,6 +99,37 @@ TEST_CASE("cuDNN has an engine for every mask and gate of ours on an H200", "[no
     }
 }
 
+TEST_CASE("whatever is asked of a product, cuDNN has an engine for some form of it",
+          "[no-device]") {
+  const CudnnDevice device{std::string(kH200)};
+  // Without tensor cores there are no engines for masks and gates: kernels of ours follow.
+  for (const Layer& layer : kLayers) {
+    ConvProblem attacked = problem_of(layer, ConvDirection::kForward, Dtype::kFloat32);
+    attacked.bias = attacked.relu = attacked.mask = true;
+    ConvProblem gated = problem_of(layer, ConvDirection::kDgrad, Dtype::kFloat32);
+    gated.gate_mask = gated.gate_scale = gated.accumulate = true;
+    for (const ConvProblem& p : {attacked, gated}) {
+      INFO(p.text());
+      const ConvProblem given = cudnn_problem(p);
+      CHECK(fusions(given).back() == ConvFusion::kNone);
+      check_supported(device, fused_part(given, fusions(given).back()), false);
+    }
+  }
+}
+
+TEST_CASE("a plan's name says how much is fused", "[no-device]") {
+  for (const ConvFusion fusion : {ConvFusion::kAll, ConvFusion::kProduct, ConvFusion::kNone}) {
+    CHECK(engine_of("", fusion) == "");  // no plan in particular
+    for (const ConvFusion other : {ConvFusion::kAll, ConvFusion::kProduct, ConvFusion::kNone}) {
+      const std::string name = "eng7 k2=4" + std::string(suffix_of(fusion));
+      if (other == fusion)
+        CHECK(engine_of(name, other) == "eng7 k2=4");
+      else
+        CHECK_FALSE(engine_of(name, other));
+    }
+  }
+}
+
 TEST_CASE("cuDNN has an engine for every batch norm of ours on an H200", "[no-device]") {
   const CudnnDevice device{std::string(kH200)};
   const auto check = [&](const NormProblem& p) {

@@ -54,6 +54,13 @@ class Step:
             return x_adv.clamp_(0, 1)
 
     def attack(self, steps=None):
+        # A compiled backward forms the gradients of all that requires one, asked for or not.
+        self.model.requires_grad_(False)
+        x_adv = self.perturbed(steps)
+        self.model.requires_grad_(True)
+        return x_adv
+
+    def perturbed(self, steps):
         self.model.eval()
         noise = torch.empty_like(self.x_nat).uniform_(-EPS, EPS)
         x_adv = (self.x_nat + noise).clamp_(0, 1)
@@ -75,7 +82,6 @@ class Step:
         self.graph = graph
 
     def __call__(self):
-        # Weights need no gradient while the attack runs; autograd.grad forms none of them anyway.
         if self.graph is None:
             x_adv = self.attack()
         else:
