@@ -401,13 +401,14 @@ TEST_CASE("the loader gives what a synchronous gather gives", "[data]") {
   const std::vector<int64_t> indices = split_hold_out(53, 10, 5).training;
   Loader loader(data, indices, {.batch_size = 8, .seed = 5});
   CHECK(loader.batches_per_epoch() == 6);
+  BatchGatherer gatherer(data, indices);
   Batch batch, expected;  // the same Batch throughout: recycled buffers must not show
   for (const uint32_t epoch : {0u, 1u, 7u}) {
     const std::vector<int64_t> order = epoch_order(indices, 5, epoch);
     loader.start_epoch(epoch);
     for (size_t begin = 0; begin < order.size(); begin += 8) {
       const size_t size = std::min<size_t>(8, order.size() - begin);
-      gather_batch(data, std::span(order).subspan(begin, size), expected);
+      gatherer.gather(std::span(order).subspan(begin, size), {}, expected);
       REQUIRE(loader.next(batch));
       CHECK(batch.samples == expected.samples);
       CHECK(batch.labels == expected.labels);

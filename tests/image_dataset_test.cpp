@@ -235,7 +235,8 @@ TEST_CASE("shards that are not what they should be are refused by name", "[data]
     CHECK_THAT(shard_error({{"k.jpg", image}, {"k.cls", text_bytes(bad)}}),
                Contains("k.cls") && Contains("class number"));
   CHECK_THAT(shard_error({{"k.jpg", image}, {"k.cls", Bytes(33, '1')}}), Contains("33 bytes"));
-  CHECK_THAT(shard_error({{"n\x01\n.jpg", image}}), Contains("'n?" "?' has no label"));
+  CHECK_THAT(shard_error({{"n\x01\n.jpg", image}}), Contains("'n?"
+                                                             "?' has no label"));
 }
 
 TEST_CASE("broken tar files are refused", "[data]") {

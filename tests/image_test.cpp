@@ -222,7 +222,7 @@ TEST_CASE("sizes are checked before memory is taken", "[image]") {
   const auto frame = std::search(jpeg.begin(), jpeg.end(), marker.begin(), marker.end());
   REQUIRE(frame != jpeg.end());
   std::fill(frame + 5, frame + 9, uint8_t{0xFF});
-  CHECK_THAT(decode_error(jpeg), Contains("picture") && Contains("65535 a side"));
+  CHECK_THAT(decode_error(jpeg), Contains("picture") && Contains("65500"));
   frame[5] = frame[6] = 0xF0;
   frame[7] = frame[8] = 0x80;
   CHECK_THAT(decode_error(jpeg), Contains("61680 x 32896 pixels"));
@@ -234,7 +234,7 @@ TEST_CASE("sizes are checked before memory is taken", "[image]") {
   };
   CHECK_THAT(decode_error(wide(20000, 16000)), Contains("20000 x 16000 pixels"));
   CHECK_THAT(decode_error(wide(8, 70000)), Contains("8 x 70000 pixels"));
-  CHECK(decode(wide(8, 65528)).pixels.size() == size_t{3} * 8 * 65528);
+  CHECK(decode(wide(8, 65496)).pixels.size() == size_t{3} * 8 * 65496);
 
   const Bytes file = jpeg_file(16, 16, picture(16, 16, 3));
   for (const Region& region : {Region{-1, 0, 4, 4}, Region{0, 13, 4, 4}, Region{0, 0, 17, 1},

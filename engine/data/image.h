@@ -36,8 +36,8 @@ struct Image {
   }
 };
 
-// What is refused as too large: JPEG's own limit of a side, and 400 MB of pixels.
-inline constexpr int64_t kMaxImageSide = 65535;
+// What is refused as too large: libjpeg's limit of a side, and 400 MB of pixels.
+inline constexpr int64_t kMaxImageSide = 65500;
 inline constexpr int64_t kMaxImagePixels = int64_t{1} << 27;
 
 // How a format is decoded: internal to engine/data.

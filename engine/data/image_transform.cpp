@@ -99,7 +99,7 @@ void ImagePipeline::run(std::span<const uint8_t> bytes, const std::string& name,
   } else {
     const int64_t shorter = std::min(size.height, size.width);
     const int64_t resized = rounded(transform.size / kCentreShare);
-    // Shrinks 65,535 pixels to 256 or stretches one to as many: no product overflows.
+    // Shrinks 65,500 pixels to 256 or stretches one to as many: no product overflows.
     bilinear_weights(centre_axis(size.height, resized * size.height / shorter, transform.size),
                      rows_);
     bilinear_weights(centre_axis(size.width, resized * size.width / shorter, transform.size),
