@@ -132,8 +132,10 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
   e.n = sample_count(options, test);
   std::vector<int64_t> samples(static_cast<size_t>(e.n));
   std::iota(samples.begin(), samples.end(), 0);
-  const AttackInput input = make_input(exec, pool, test, samples);
-  e.labels.assign(test.labels.begin(), test.labels.begin() + e.n);
+  std::vector<BrokenImage> broken;
+  const AttackInput input = make_input(exec, pool, test, samples, &broken);
+  if (!broken.empty() && options.message) options.message(describe(broken));
+  e.labels = to_vector<int32_t>(exec, input.labels);
   const AttackResult result =
       attack(exec, pool, model, input, options.attack, options.batch_size, [&](int64_t done) {
         if (options.progress) options.progress(done, e.n);

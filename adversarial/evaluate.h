@@ -16,6 +16,7 @@ struct EvaluateOptions {
   int64_t batch_size = 128;
   int examples = 12;  // images kept for the report
   std::function<void(int64_t done, int64_t total)> progress;
+  std::function<void(const std::string& sentence)> message;  // of images that are broken
 };
 
 // How many images these options attack.

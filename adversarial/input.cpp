@@ -17,11 +17,16 @@ AttackInput make_input(Exec& exec, Pool& pool, const DeviceBatch& batch, const P
 }
 
 AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data,
-                       std::span<const int64_t> samples) {
+                       std::span<const int64_t> samples, std::vector<BrokenImage>* broken) {
+  BatchGatherer gatherer(data, {samples.begin(), samples.end()}, exec.threads());
   Batch batch;
-  gather_batch(data, samples, batch);
-  const Tensor images = to_tensor<uint8_t>(
-      exec, pool, {batch.size(), data.height, data.width, data.channels}, batch.pixels);
+  if (exec.planned())
+    gatherer.gather_labels(samples, batch);
+  else
+    gatherer.gather(samples, {.size = data.height}, batch);
+  if (broken != nullptr) *broken = batch.broken;
+  const Tensor images(pool, {batch.size(), data.height, data.width, data.channels}, Dtype::kUint8);
+  to_device(exec, images, batch.pixels.data());
   return make_input(exec, pool, on_device(exec, pool, batch, images, ImageOrder::kBatch));
 }
 

@@ -17,8 +17,11 @@ PadCropFlip training_augment(const Recipe& recipe, uint32_t epoch);
 AttackInput make_input(Exec& exec, Pool& pool, const DeviceBatch& batch,
                        const PadCropFlip& augment = {}, uint32_t epoch = 0);
 
-// The given samples of the data set as they are.
+// The given samples of the data set as they are, of images in files the centre. broken: where to
+// put those that could not be decoded; their labels and sample numbers are those of the samples of
+// `samples` that took their places.
 AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data,
-                       std::span<const int64_t> samples);
+                       std::span<const int64_t> samples,
+                       std::vector<BrokenImage>* broken = nullptr);
 
 }  // namespace ringfort

@@ -13,9 +13,12 @@ struct Recipe {
   // data
   std::string dataset = "fashion-mnist";
   std::string data_dir;
-  int64_t hold_out = 1000;       // training images kept for choosing the best checkpoint
-  std::string augment = "none";  // none | crop-flip
-  int crop_pad = 4;              // pixels of zero padding on each side before the random crop
+  int64_t hold_out = 1000;  // training images kept for choosing the best checkpoint
+  // none | crop-flip | random-resized-crop (of images in files, with flips)
+  std::string augment = "none";
+  int crop_pad = 4;      // pixels of zero padding on each side before the random crop
+  int image_size = 224;  // side of the squares that images in files become
+  int workers = 0;       // threads that decode images in files; 0: as many as threads
 
   // model
   std::string model = "cnn_small";

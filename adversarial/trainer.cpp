@@ -40,6 +40,10 @@ Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_
   return schedule;
 }
 
+int decoding_threads(const Recipe& recipe, const Exec& exec) {
+  return recipe.workers > 0 ? recipe.workers : exec.threads();
+}
+
 int64_t probe_images(const Recipe& recipe) {
   return std::min(recipe.probe_samples, recipe.hold_out);
 }
@@ -79,11 +83,14 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   step_ = std::make_unique<TrainingStep>(exec, *model_, method_, sgd, dtype);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
-  feed_ = std::make_unique<Feed>(exec, data, split_.training,
-                                 LoaderOptions{.batch_size = recipe.batch_size,
-                                               .seed = recipe.seed,
-                                               .shuffle = true,
-                                               .drop_last = true});
+  feed_ = std::make_unique<Feed>(
+      exec, data, split_.training,
+      LoaderOptions{.batch_size = recipe.batch_size,
+                    .seed = recipe.seed,
+                    .shuffle = true,
+                    .drop_last = true,
+                    .workers = decoding_threads(recipe, exec),
+                    .random_resized_crop = recipe.augment == "random-resized-crop"});
   require(feed_->loader().batches_per_epoch() > 0,
           "train: {} training images do not fill one batch of {}", split_.training.size(),
           recipe.batch_size);
@@ -94,16 +101,16 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
           "train: warm-up takes {} steps and training only {}; lower --warmup-epochs (now {}) or "
           "train longer",
           schedule_.warmup_steps, total_steps_, recipe.warmup_epochs);
-  probe_ = held_out(probe_images(recipe));
-  validation_ = held_out(recipe.hold_out);
+  probe_ = held_out(probe_images(recipe), nullptr);  // the first of the others
+  validation_ = held_out(recipe.hold_out, &broken_held_out_);
 }
 
 Trainer::~Trainer() = default;
 
-AttackInput Trainer::held_out(int64_t count) {
+AttackInput Trainer::held_out(int64_t count, std::vector<BrokenImage>* broken) {
   if (count == 0) return {};
   return make_input(exec_, pool_, data_,
-                    std::span(split_.held_out).first(static_cast<size_t>(count)));
+                    std::span(split_.held_out).first(static_cast<size_t>(count)), broken);
 }
 
 double Trainer::under_validation_attack(Model& model, const AttackInput& images, int steps) {
@@ -122,6 +129,8 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
       model_->spec().name, model_->spec().width, model_->params().parameter_count(), data_.name,
       recipe_.method, method_.inner ? describe(*method_.inner) : "no attack", total_steps_,
       recipe_.batch_size, exec_.threads()));
+  if (!broken_held_out_.empty())
+    observer_->on_message("of the images held out, " + describe(broken_held_out_));
   record_started_ = now();
   for (int epoch = 0; epoch < recipe_.epochs && result_.steps < total_steps_; ++epoch)
     if (!run_epoch(epoch)) break;
@@ -145,12 +154,14 @@ StepTotals Trainer::take_totals() {
 // False where training is over: collapsed.
 bool Trainer::run_epoch(int epoch) {
   epoch_totals_ = {};
+  broken_of_epoch_.clear();
   epoch_started_ = now();
   feed_->start_epoch(static_cast<uint32_t>(epoch));
   DeviceBatch batch;
   double lr = 0;
   bool healthy = true;
   while (healthy && result_.steps < total_steps_ && feed_->next(pool_, batch)) {
+    broken_of_epoch_.insert(broken_of_epoch_.end(), feed_->broken().begin(), feed_->broken().end());
     lr = learning_rate(schedule_, result_.steps);
     const auto key = static_cast<uint32_t>(epoch);
     step_->run(make_input(exec_, pool_, batch, training_augment(recipe_, key), key), lr);
@@ -234,6 +245,8 @@ void Trainer::finish_epoch(int epoch, double lr) {
   save("last.safetensors", record);
   record.seconds = now() - started_;
   observer_->on_epoch(record);
+  if (!broken_of_epoch_.empty())
+    observer_->on_message(fmt::format("in epoch {}, {}", record.epoch, describe(broken_of_epoch_)));
   // A network that answers every class alike has this loss.
   const double guessing = std::log(static_cast<double>(model_->spec().classes));
   if (record.train_loss >= guessing)

@@ -50,7 +50,7 @@ class Trainer {
   void rehearse();
 
  private:
-  AttackInput held_out(int64_t count);
+  AttackInput held_out(int64_t count, std::vector<BrokenImage>* broken);
   double under_validation_attack(Model& model, const AttackInput& images, int steps);
   bool run_epoch(int epoch);
   StepTotals take_totals();
@@ -77,6 +77,7 @@ class Trainer {
   double healthy_accuracy_ = 0;      // of that probe
   BestEpoch best_;
   AttackInput probe_, validation_;
+  std::vector<BrokenImage> broken_held_out_, broken_of_epoch_;
   StepTotals epoch_totals_;
   double epoch_started_ = 0, record_started_ = 0;  // seconds on the steady clock
   TrainingResult result_;

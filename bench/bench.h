@@ -50,6 +50,7 @@ struct Context {
   PeerPython peer;
   Report& report;
   std::vector<int64_t> batches;  // of the training steps
+  std::string images;            // folder of JPEGs or shards; "": made ones
 };
 
 // The options every script of tools/peer takes: where it runs, with how many threads.
@@ -69,6 +70,7 @@ void run_fgsm_rs_step(Context& context);
 void run_fused_pgd(Context& context);
 void run_update(Context& context);
 void run_norm(Context& context);
+void run_jpeg(Context& context);
 void run_parity(Context& context);
 
 }  // namespace ringfort::bench

@@ -25,13 +25,14 @@ constexpr Bench kBenches[] = {
     {"update", "SGD over preact_resnet18's flat buffers beside a copy of as many bytes",
      run_update},
     {"norm", "batch norm with ReLU beside a copy of as many bytes", run_norm},
+    {"jpeg", "JPEG files to crops of 224 x 224 on one core beside bare decoding", run_jpeg, true},
     {"parity", "logits and input gradients beside PyTorch's from the same weights", run_parity,
      true},
 };
 
 struct Options {
   std::vector<std::string> names;
-  std::string json, peer = "build/peer/bin/python";
+  std::string json, peer = "build/peer/bin/python", images;
   std::string device = "cpu";
   int repeats = 5, threads = 0;
   std::vector<int64_t> batches;
@@ -70,8 +71,8 @@ void run(const Options& options) {
   std::vector<int64_t> batches = options.batches;
   if (batches.empty())
     batches = cpu ? std::vector<int64_t>{64} : std::vector<int64_t>{128, 512, 1024};
-  Context context{*exec, options.repeats, PeerPython(options.peer, "tools/peer"), report,
-                  std::move(batches)};
+  Context context{*exec,  options.repeats,    PeerPython(options.peer, "tools/peer"),
+                  report, std::move(batches), options.images};
   for (const Bench& bench : kBenches) {
     const auto& names = options.names;
     if (!names.empty() && std::find(names.begin(), names.end(), bench.name) == names.end())
@@ -105,6 +106,9 @@ int main(int argc, char** argv) {
   app.add_option("--device", options.device, "cpu, cuda or cuda:N");
   app.add_option("--batch", options.batches,
                  "Batch sizes of the training steps; 64 on the CPU, 128 512 1024 on a GPU");
+  app.add_option(
+      "--images", options.images,
+      "jpeg: a folder of classes of images, or of shards (*.tar), in place of made ones");
   app.add_option("--peer", options.peer, "A Python with PyTorch; 'none' for no comparison");
   try {
     app.parse(argc, argv);

@@ -48,9 +48,7 @@ if(RINGFORT_SANITIZE)
   # Sixteen bytes at a time are read as another type than they were written as; nvcc has no qualms.
   target_compile_options(ringfort-emulation-tests PRIVATE -fno-strict-aliasing)
   target_compile_definitions(ringfort-emulation-tests PRIVATE RINGFORT_VERSION="${PROJECT_VERSION}")
-  target_link_libraries(ringfort-emulation-tests PRIVATE ringfort-flags OpenMP::OpenMP_CXX
-    Threads::Threads ZLIB::ZLIB fmt::fmt nlohmann_json::nlohmann_json ${DNNL_LIBRARY}
-    ${XXHASH_LIBRARY} Catch2::Catch2)
+  target_link_libraries(ringfort-emulation-tests PRIVATE ${libraries} Catch2::Catch2)
   # Other arguments for each, because Catch2's script names its files by them.
   catch_discover_tests(ringfort-emulation-tests TEST_PREFIX "emulated-forward/"
     EXTRA_ARGS --warn NoTests --order decl

@@ -289,6 +289,56 @@ TEST_CASE("broken CIFAR-10 files are refused by one sentence", "[data]") {
   CHECK_THAT(error(), Contains("test_batch.bin") && Contains("at most"));
 }
 
+TEST_CASE("CIFAR-100's records have two labels, of which the fine one counts", "[data]") {
+  const TempFolder folder;
+  const auto file = folder / "test.bin";
+  const auto load = [&] { return load_dataset("cifar100", folder.path(), Split::kTest); };
+  CHECK_THAT(error_of(load), Contains("neither") && Contains("cifar-100-binary"));
+  constexpr size_t kRecord = 2 + 3072;
+  Bytes bytes(10000 * kRecord);
+  for (size_t i = 0; i < 10000; ++i) {
+    uint8_t* record = bytes.data() + i * kRecord;
+    record[0] = static_cast<uint8_t>(i % 20);
+    record[1] = static_cast<uint8_t>(i * 7 % 100);
+    for (size_t p = 0; p < 3072; ++p) record[2 + p] = static_cast<uint8_t>(p * 5 + p / 1024 + i);
+  }
+  spit(file, bytes);
+  const Dataset data = load();
+  CHECK(data.count == 10000);
+  CHECK((data.height == 32 && data.width == 32 && data.channels == 3));
+  REQUIRE(data.class_names.size() == 100);
+  CHECK(std::is_sorted(data.class_names.begin(), data.class_names.end()));
+  CHECK((data.class_names[0] == "apple" && data.class_names[99] == "worm"));
+  for (const int64_t i : {0, 19, 77, 9999}) {
+    CHECK(data.labels[static_cast<size_t>(i)] == i * 7 % 100);
+    const std::span<const uint8_t> image = data.image(i);
+    size_t wrong = 0;
+    for (size_t p = 0; p < 1024; ++p)
+      for (size_t c = 0; c < 3; ++c)
+        wrong += image[p * 3 + c] != static_cast<uint8_t>((c * 1024 + p) * 5 + c + size_t(i));
+    CHECK(wrong == 0);
+  }
+
+  bytes[123 * kRecord + 1] = 100;
+  spit(file, bytes);
+  CHECK_THAT(error_of(load), Contains("test.bin") && Contains("image 123 has label 100"));
+  std::filesystem::resize_file(file, bytes.size() - 1);
+  CHECK_THAT(error_of(load), Contains("test.bin") && Contains("truncated"));
+  // As many bytes as training images have, in a test set's place.
+  std::filesystem::resize_file(file, 5 * bytes.size());
+  CHECK_THAT(error_of(load), Contains("test.bin") && Contains("too long"));
+
+  bytes[123 * kRecord + 1] = 99;
+  std::filesystem::create_directory(folder / "cifar-100-binary");
+  std::ofstream train(folder / "cifar-100-binary" / "train.bin", std::ios::binary);
+  for (int part = 0; part < 5; ++part)
+    train.write(reinterpret_cast<const char*>(bytes.data()), std::streamsize(bytes.size()));
+  train.close();
+  const Dataset all = load_dataset("cifar100", folder.path(), Split::kTrain);
+  CHECK(all.count == 50000);
+  CHECK(all.labels[40123] == 99);
+}
+
 TEST_CASE("an unknown data set names the known ones, nearest first", "[data]") {
   const TempFolder folder;
   const auto error = [&](const char* name) {
@@ -351,13 +401,14 @@ TEST_CASE("the loader gives what a synchronous gather gives", "[data]") {
   const std::vector<int64_t> indices = split_hold_out(53, 10, 5).training;
   Loader loader(data, indices, {.batch_size = 8, .seed = 5});
   CHECK(loader.batches_per_epoch() == 6);
+  BatchGatherer gatherer(data, indices);
   Batch batch, expected;  // the same Batch throughout: recycled buffers must not show
   for (const uint32_t epoch : {0u, 1u, 7u}) {
     const std::vector<int64_t> order = epoch_order(indices, 5, epoch);
     loader.start_epoch(epoch);
     for (size_t begin = 0; begin < order.size(); begin += 8) {
       const size_t size = std::min<size_t>(8, order.size() - begin);
-      gather_batch(data, std::span(order).subspan(begin, size), expected);
+      gatherer.gather(std::span(order).subspan(begin, size), {}, expected);
       REQUIRE(loader.next(batch));
       CHECK(batch.samples == expected.samples);
       CHECK(batch.labels == expected.labels);

@@ -58,12 +58,13 @@ const std::vector<Change> kChanges = {
     {"seed", "7"}};
 
 // Fields about measuring, about where and how fast, and those that others act upon: the caller
-// loads the data and opens the device.
+// loads the data, at the image size, and opens the device.
 const std::vector<Change> kNoChanges = {
     {"dataset", "mnist"},   {"data-dir", "elsewhere"}, {"probe-every", "3"},
     {"probe-samples", "4"}, {"collapse-drop", "0.5"},  {"on-collapse", "restore"},
     {"device", "cpu"},      {"val-attack-steps", "5"}, {"threads", "1"},
     {"log-every", "1"},     {"tf32", "true"},          {"output", "somewhere/else"},
+    {"image-size", "48"},   {"workers", "3"},
 };
 
 // State after training, and what its attack was.

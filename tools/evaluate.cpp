@@ -126,8 +126,9 @@ int run_evaluate(const EvaluateCommand& command) {
       {.bfloat16_copy = options.attack.dtype == Dtype::kBFloat16, .device = exec->device()});
   const auto named = loaded.metadata.find("ringfort.dataset");
   const std::string data_dir = command.data_dir.value_or(recipe.data_dir);
-  const Dataset test = load_dataset(named != loaded.metadata.end() ? named->second : recipe.dataset,
-                                    data_dir, Split::kTest);
+  const Dataset test =
+      load_dataset(named != loaded.metadata.end() ? named->second : recipe.dataset, data_dir,
+                   Split::kTest, static_cast<int>(loaded.model->spec().height));
   if (for_the_run)
     require_as_strong(target.run / kEvaluationFile, options.attack, sample_count(options, test));
 
@@ -139,6 +140,7 @@ int run_evaluate(const EvaluateCommand& command) {
       fmt::print("\r  {} of {} images done", done, total);
       std::fflush(stdout);
     };
+  options.message = [](const std::string& sentence) { fmt::print("{}\n", sentence); };
   Pool pool(exec->device());
   Evaluation evaluation = evaluate(*exec, pool, *loaded.model, test, options);
   if (terminal) fmt::print("\n");

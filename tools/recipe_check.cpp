@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "engine/data/dataset.h"
 #include "kernels/error.h"
 
 namespace ringfort {
@@ -109,6 +110,10 @@ void check_together(const Recipe& recipe,
           "{}: the probe's {} images are more than the {} held out; lower it, raise hold-out, or "
           "switch the probe off with probe-every 0",
           where("probe-samples"), recipe.probe_samples, recipe.hold_out);
+  require(recipe.augment != "random-resized-crop" || has_encoded_images(recipe.dataset),
+          "{}: random-resized-crop is for images in files (image-folder, webdataset), not for {}; "
+          "choose crop-flip",
+          where("augment"), recipe.dataset);
   require(!recipe.nesterov || recipe.momentum > 0,
           "{} needs momentum above 0; set momentum 0.9 or nesterov false", where("nesterov"));
   require(std::is_sorted(recipe.decay_milestones.begin(), recipe.decay_milestones.end()),

@@ -48,7 +48,8 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   exec->allow_tf32(recipe.tf32);
   recipe.device = to_string(exec->device());
   recipe.threads = exec->threads();
-  const Dataset data = load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain);
+  const Dataset data =
+      load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);
   const std::optional<int64_t> free = free_memory(exec->device());
   const MemoryUse plan = plan_memory(recipe, data, exec->device());
   require_memory(plan, free, recipe, data, exec->device());

@@ -3,15 +3,38 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 
 #include "engine/data/formats.h"
+#include "engine/data/hold_out.h"
 #include "engine/edit_distance.h"
 #include "kernels/error.h"
 
 namespace ringfort {
 namespace {
 
-constexpr std::array<std::string_view, 3> kNames{"fashion-mnist", "mnist", "cifar10"};
+constexpr std::array<std::string_view, 6> kNames{"fashion-mnist", "mnist",        "cifar10",
+                                                 "cifar100",      "image-folder", "webdataset"};
+
+// In the order of the fine labels.
+constexpr std::array<std::string_view, 100> kCifar100Classes{
+    "apple",       "aquarium_fish", "baby",      "bear",       "beaver",       "bed",
+    "bee",         "beetle",        "bicycle",   "bottle",     "bowl",         "boy",
+    "bridge",      "bus",           "butterfly", "camel",      "can",          "castle",
+    "caterpillar", "cattle",        "chair",     "chimpanzee", "clock",        "cloud",
+    "cockroach",   "couch",         "crab",      "crocodile",  "cup",          "dinosaur",
+    "dolphin",     "elephant",      "flatfish",  "forest",     "fox",          "girl",
+    "hamster",     "house",         "kangaroo",  "keyboard",   "lamp",         "lawn_mower",
+    "leopard",     "lion",          "lizard",    "lobster",    "man",          "maple_tree",
+    "motorcycle",  "mountain",      "mouse",     "mushroom",   "oak_tree",     "orange",
+    "orchid",      "otter",         "palm_tree", "pear",       "pickup_truck", "pine_tree",
+    "plain",       "plate",         "poppy",     "porcupine",  "possum",       "rabbit",
+    "raccoon",     "ray",           "road",      "rocket",     "rose",         "sea",
+    "seal",        "shark",         "shrew",     "skunk",      "skyscraper",   "snail",
+    "snake",       "spider",        "squirrel",  "streetcar",  "sunflower",    "sweet_pepper",
+    "table",       "tank",          "telephone", "television", "tiger",        "tractor",
+    "train",       "trout",         "tulip",     "turtle",     "wardrobe",     "whale",
+    "willow_tree", "wolf",          "woman",     "worm"};
 
 [[noreturn]] void fail_unknown_name(std::string_view name) {
   std::array<std::string_view, kNames.size()> known = kNames;
@@ -25,6 +48,7 @@ constexpr std::array<std::string_view, 3> kNames{"fashion-mnist", "mnist", "cifa
 }  // namespace
 
 std::span<const uint8_t> Dataset::image(int64_t i) const {
+  require(!encoded, "data set {}: its images are decoded, not kept", name);
   require(i >= 0 && i < count, "data set {}: image {} was asked for, it has {}", name, i, count);
   const auto size = static_cast<size_t>(image_bytes());
   return std::span(pixels).subspan(static_cast<size_t>(i) * size, size);
@@ -32,7 +56,28 @@ std::span<const uint8_t> Dataset::image(int64_t i) const {
 
 std::span<const std::string_view> dataset_names() { return kNames; }
 
-Dataset load_dataset(std::string_view name, const std::filesystem::path& dir, Split split) {
+bool has_encoded_images(std::string_view dataset_name) {
+  return dataset_name == "image-folder" || dataset_name == "webdataset";
+}
+
+std::vector<int64_t> split_samples(int64_t count, Split split) {
+  constexpr uint64_t kSeed = 0;  // of every split: which images are tested is not the user's choice
+  require(count >= 2, "one image cannot be split into training and test images");
+  HoldOut parts = split_hold_out(count, std::max<int64_t>(count / 10, 1), kSeed);
+  return split == Split::kTrain ? std::move(parts.training) : std::move(parts.held_out);
+}
+
+bool is_image_name(std::string_view name) {
+  const size_t dot = name.rfind('.');
+  if (dot == name.npos) return false;
+  std::string extension(name.substr(dot));
+  std::transform(extension.begin(), extension.end(), extension.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
+}
+
+Dataset load_dataset(std::string_view name, const std::filesystem::path& dir, Split split,
+                     int image_size) {
   if (std::find(kNames.begin(), kNames.end(), name) == kNames.end()) fail_unknown_name(name);
   std::error_code ignored;
   require(std::filesystem::is_directory(dir, ignored),
@@ -46,6 +91,20 @@ Dataset load_dataset(std::string_view name, const std::filesystem::path& dir, Sp
     data.mean = {0.4914f, 0.4822f, 0.4465f};
     data.std = {0.2471f, 0.2435f, 0.2616f};
     load_cifar10_files(dir, split, data);
+  } else if (has_encoded_images(name)) {
+    require(image_size >= 1 && image_size <= kMaxImageSize,
+            "data set {}: images of {} x {} pixels were asked for; give 1 to {}", name, image_size,
+            image_size, kMaxImageSize);
+    data.height = data.width = image_size;
+    data.channels = 3;
+    data.mean = {0.485f, 0.456f, 0.406f};
+    data.std = {0.229f, 0.224f, 0.225f};
+    (name == "image-folder" ? load_image_folder : load_webdataset)(dir, split, data);
+  } else if (name == "cifar100") {
+    data.class_names.assign(kCifar100Classes.begin(), kCifar100Classes.end());
+    data.mean = {0.5071f, 0.4865f, 0.4409f};
+    data.std = {0.2673f, 0.2564f, 0.2762f};
+    load_cifar100_files(dir, split, data);
   } else if (name == "mnist") {
     data.class_names = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
     data.mean = {0.1307f};

@@ -6,6 +6,7 @@ namespace ringfort {
 namespace {
 
 bool is_resident(const Exec& exec, const Dataset& data, Residency residency) {
+  if (data.encoded) return false;
   if (residency != Residency::kAuto) return residency == Residency::kResident;
   if (exec.device().kind == DeviceKind::kCpu) return true;
   const std::optional<int64_t> free = free_memory(exec.device());
@@ -26,10 +27,11 @@ DeviceBatch on_device(Exec& exec, Pool& pool, const Batch& batch, const View& im
 Feed::Feed(Exec& exec, const Dataset& data, std::vector<int64_t> indices, LoaderOptions options,
            Residency residency)
     : exec_(exec), data_(data), loader_(data, std::move(indices), [&] {
-        options.pixels = !is_resident(exec, data, residency);
+        // A plan moves no pixels: none need to be decoded for it.
+        options.pixels = !is_resident(exec, data, residency) && !(data.encoded && exec.planned());
         return options;
       }()) {
-  if (options.pixels) {
+  if (options.pixels || data.encoded) {
     uploader_.emplace(exec, loader_.samples_per_batch() * data.image_bytes());
     return;
   }
@@ -49,8 +51,8 @@ bool Feed::next(Pool& pool, DeviceBatch& batch) {
     batch = on_device(exec_, pool, batch_, images_, ImageOrder::kDataset);
     return true;
   }
-  const auto bytes = static_cast<int64_t>(batch_.pixels.size());
-  const void* images = uploader_->upload(batch_.pixels.data(), bytes);
+  const void* images =
+      uploader_->upload(batch_.pixels.data(), static_cast<int64_t>(batch_.pixels.size()));
   batch = on_device(exec_, pool, batch_,
                     {const_cast<void*>(images),
                      Dtype::kUint8,

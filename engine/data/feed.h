@@ -1,6 +1,7 @@
 // Feed: an epoch's batches where kernels read them. Where the data set fits, all of its bytes lie
-// on the device and a batch is a list of sample numbers; otherwise a thread gathers each batch, and
-// its bytes are uploaded while the device works on the batch before.
+// on the device and a batch is a list of sample numbers; otherwise, and where images are decoded
+// from files, threads gather each batch, and its bytes are uploaded while the device works on the
+// batch before.
 #pragma once
 
 #include <optional>
@@ -27,7 +28,7 @@ DeviceBatch on_device(Exec& exec, Pool& pool, const Batch& batch, const View& im
 
 enum class Residency {
   kAuto,      // kResident on the CPU, and where the data set takes at most half of what is free
-  kResident,  // on the device as a whole
+  kResident,  // on the device as a whole; not for images in files
   kStreamed,  // batch by batch
 };
 
@@ -43,6 +44,8 @@ class Feed {
 
   bool resident() const { return images_.data != nullptr; }
   const Loader& loader() const { return loader_; }
+  // Of the batch that next() gave last.
+  const std::vector<BrokenImage>& broken() const { return batch_.broken; }
   // Device memory for images; none on the CPU, where they are read where the data set has them.
   int64_t bytes_reserved() const {
     return uploader_ ? uploader_->bytes_reserved() : memory_ ? images_.bytes() : 0;

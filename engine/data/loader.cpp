@@ -24,20 +24,6 @@ uint32_t bounded_draw(const RandomKey& key, uint64_t position, uint32_t bound) {
 
 }  // namespace
 
-void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch,
-                  bool pixels) {
-  const auto image_bytes = static_cast<size_t>(data.image_bytes());
-  batch.pixels.resize(pixels ? samples.size() * image_bytes : 0);
-  batch.labels.resize(samples.size());
-  batch.samples.assign(samples.begin(), samples.end());
-  for (size_t i = 0; i < samples.size(); ++i) {
-    batch.labels[i] = data.labels[static_cast<size_t>(samples[i])];
-    if (!pixels) continue;
-    const std::span<const uint8_t> image = data.image(samples[i]);
-    std::copy(image.begin(), image.end(), batch.pixels.data() + i * image_bytes);
-  }
-}
-
 std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed, uint32_t epoch) {
   require(indices.size() <= UINT32_MAX, "an epoch of {} samples is too long to shuffle",
           indices.size());
@@ -49,7 +35,10 @@ std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed
 }
 
 Loader::Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions options)
-    : data_(data), indices_(std::move(indices)), options_(options) {
+    : data_(data),
+      indices_(std::move(indices)),
+      options_(options),
+      gatherer_(data, indices_, options.workers) {
   require(options_.batch_size >= 1, "the batch size is {}; it must be at least 1",
           options_.batch_size);
   require(!indices_.empty(), "data set {}: no samples are left to load", data.name);
@@ -108,10 +97,16 @@ void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch) {
     const std::vector<int64_t> order =
         options_.shuffle ? epoch_order(indices_, options_.seed, epoch) : indices_;
     const auto total = static_cast<size_t>(samples_per_epoch());
+    const ImageTransform transform{data_.height, options_.random_resized_crop, options_.seed,
+                                   epoch};
     for (size_t begin = 0; begin < total;) {
       const size_t size = std::min(static_cast<size_t>(options_.batch_size), total - begin);
       Batch batch = spare_batch();
-      gather_batch(data_, std::span(order).subspan(begin, size), batch, options_.pixels);
+      const auto samples = std::span(order).subspan(begin, size);
+      if (options_.pixels)
+        gatherer_.gather(samples, transform, batch);
+      else
+        gatherer_.gather_labels(samples, batch);
       if (!put(stop, std::move(batch))) break;
       begin += size;
     }

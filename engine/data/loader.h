@@ -1,6 +1,8 @@
 // Batches of a data set in an epoch's order, gathered by a thread of its own while the batch before
-// is computed on. The order is a function of (seed, epoch, indices) only. Augmentation is not done
-// here: it is a kernel, keyed by the sample numbers that every batch carries.
+// is computed on; images in files are decoded by more of them. The order is a function of (seed,
+// epoch, indices) only, the pixels of a batch of (seed, epoch, sample numbers). Augmentation of
+// images in memory is not done here: it is a kernel, keyed by the sample numbers that every batch
+// carries.
 #pragma once
 
 #include <condition_variable>
@@ -13,20 +15,9 @@
 #include <thread>
 #include <vector>
 
-#include "engine/data/dataset.h"
+#include "engine/data/gather.h"
 
 namespace ringfort {
-
-struct Batch {
-  std::vector<uint8_t> pixels;   // (N, H, W, C)
-  std::vector<int32_t> labels;   // (N)
-  std::vector<int64_t> samples;  // (N), indices in the data set: the keys of all random numbers
-  int64_t size() const { return static_cast<int64_t>(samples.size()); }
-};
-
-// Fills `batch` with the given samples of `data`, in that order.
-void gather_batch(const Dataset& data, std::span<const int64_t> samples, Batch& batch,
-                  bool pixels = true);
 
 // A permutation of `indices`, uniform over all (Fisher-Yates with unbiased draws), keyed by seed
 // and epoch.
@@ -38,6 +29,8 @@ struct LoaderOptions {
   bool shuffle = true;     // otherwise the order of the indices, in every epoch
   bool drop_last = false;  // leave out a last batch that is not full
   bool pixels = true;      // false: only labels and sample numbers, for who has the images already
+  int workers = 1;         // threads that decode images in files
+  bool random_resized_crop = false;  // of images in files; otherwise their centre
 };
 
 class Loader {
@@ -69,6 +62,7 @@ class Loader {
   const Dataset& data_;
   const std::vector<int64_t> indices_;
   const LoaderOptions options_;
+  BatchGatherer gatherer_;  // of the epoch's thread
 
   std::mutex mutex_;  // guards the four below
   std::deque<Batch> ready_;
