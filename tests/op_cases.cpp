@@ -195,6 +195,21 @@ OpCase gates(int64_t channels) {
           }};
 }
 
+// A smooth activation of a norm's output: under constants the norm is a gate that its gradient goes
+// through.
+OpCase smooth_after_norm(int64_t channels) {
+  return {fmt::format("silu after batch_norm of {}", channels),
+          {{image(channels)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const NormParams norm = build.norm("norm", channels);
+            return {[=](Pass& p, Vars x) {
+                      return silu(p, batch_norm(p, std::move(x[0]), norm, Activation::kNone));
+                    },
+                    {}};
+          }};
+}
+
 // A hidden layer stays in the dtype of the pass; logits are never bfloat16.
 OpCase fully_connected(int64_t in, int64_t out, bool rectified) {
   return {fmt::format("linear {} -> {}{}", in, out, rectified ? ", relu" : ", logits"),
@@ -259,6 +274,15 @@ void add_pointwise(std::vector<OpCase>& cases, int64_t channels) {
       named("relu"), {x}, [](Pass& p, Vars in) { return relu(p, std::move(in[0])); },
       [](Pass&, Vars in) { return in[0]; }));
   cases.push_back(without_parameters(
+      named("leaky_relu"), {x}, [](Pass& p, Vars in) { return leaky_relu(p, in[0], 0.125); },
+      [](Pass&, Vars in) { return in[0]; }));
+  cases.push_back(without_parameters(named("silu"), {x},
+                                     [](Pass& p, Vars in) { return silu(p, std::move(in[0])); }));
+  for (const double sharpness : {1.0, 5.0})
+    cases.push_back(
+        without_parameters(fmt::format("softplus of sharpness {} of {}", sharpness, channels), {x},
+                           [=](Pass& p, Vars in) { return softplus(p, in[0], sharpness); }));
+  cases.push_back(without_parameters(
       named("relu twice, beside its input"), {x},
       [](Pass& p, Vars in) {
         const Var y = relu(p, in[0]);
@@ -319,6 +343,7 @@ std::vector<OpCase> make_cases() {
   for (const int64_t channels : {5, 32}) {
     cases.push_back(norm(channels, false));
     cases.push_back(norm(channels, true));
+    cases.push_back(smooth_after_norm(channels));
     add_pointwise(cases, channels);
     add_pooling(cases, channels);
   }

@@ -59,6 +59,12 @@ Var conv_norm_add_relu(Pass& p, Var x, const ConvParams& conv, const NormParams&
 // computes in.
 Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dtype out);
 Var relu(Pass& p, Var x);
+// x where it is positive, else slope x, 0 < slope < 1 (Madry et al. 2018 train with 0.1). Keeps one
+// bit per element.
+Var leaky_relu(Pass& p, Var x, double slope);
+// x sigmoid(x), and log(1 + exp(sharpness x)) / sharpness: smooth, so their input is kept.
+Var silu(Pass& p, Var x);
+Var softplus(Pass& p, Var x, double sharpness = 1);
 Var add(Pass& p, Var a, Var b);
 // (pixels - mean) / std per channel, in the dtype of the pass: a model's first layer.
 Var normalize(Pass& p, Var x, const Tensor& scale, const Tensor& shift);
