@@ -40,12 +40,13 @@ NamedArray array(std::string name, const Tensor& tensor) {
   return {std::move(name), "F32", {s.n, s.h, s.w, s.c}, bytes};
 }
 
-std::unique_ptr<Model> make_random_model(Exec& exec, const char* name) {
+std::unique_ptr<Model> make_random_model(Exec& exec, const std::string& name) {
   ModelSpec spec;
   spec.name = name;
   spec.mean = {0.4914f, 0.4822f, 0.4465f};
   spec.std = {0.2470f, 0.2435f, 0.2616f};
-  if (spec.name == "cnn_small") {
+  if (name == "resnet50") spec.height = spec.image_width = 64;
+  if (name == "cnn_small" || name == "mnist_net") {
     spec.height = spec.image_width = 28;
     spec.channels = 1;
     spec.mean = {0.2860f};
@@ -69,7 +70,7 @@ void settle_statistics(Exec& exec, Pool& pool, Model& model, const Tensor& x) {
     logits_of(exec, pool, model, x, {Wrt::kNothing, BnMode::kBatchAndUpdate});
 }
 
-void report_model(Context& context, Peer& peer, const fs::path& folder, const char* name) {
+void report_model(Context& context, Peer& peer, const fs::path& folder, const std::string& name) {
   Exec& exec = context.exec;
   Pool pool;
   const auto model = make_random_model(exec, name);
@@ -83,7 +84,7 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const ch
   save_checkpoint(weights, *model, {});
 
   for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain}) {
-    if (bn == AttackBn::kTrain && spec.name == "cnn_small") continue;  // it has no norm
+    if (bn == AttackBn::kTrain && model->params().statistics().empty()) continue;  // no norms
     AttackOptions attack;
     attack.bn = bn;
     const Tensor logits = logits_of(exec, pool, *model, x, attack_pass(attack));
@@ -122,8 +123,8 @@ void run_parity(Context& context) {
       "Where rounding turns the sign of a value before a ReLU, that image's dx is another one's: "
       "the largest error shows it; in train mode the batch's statistics pass it on.");
   const TemporaryFolder folder;
-  for (const char* name : {"cnn_small", "preact_resnet18", "preact_resnet18_raw"})
-    report_model(context, *peer, folder.path, name);
+  for (const ModelEntry& model : model_registry())
+    report_model(context, *peer, folder.path, std::string(model.name));
 }
 
 }  // namespace ringfort::bench

@@ -6,6 +6,7 @@
 
 #include "engine/weight_cache.h"
 #include "kernels/activation.h"
+#include "kernels/attack.h"
 #include "kernels/device_memory.h"
 #include "kernels/philox.h"
 #include "kernels/slots.h"
@@ -45,17 +46,17 @@ ParamStore::ParamStore(Dtype master) : master_dtype_(master) {
 
 ParamStore::~ParamStore() = default;
 
-ParamId ParamStore::add(std::string name, const Shape& shape, ParamKind kind) {
+ParamId ParamStore::add(std::string name, const Shape& shape, ParamKind kind, Init init) {
   require(!master_, "ParamStore: '{}' was added after allocate()", name);
   require_new_name(segments_, name);
-  segments_.push_back({std::move(name), shape, kind, 0});
+  segments_.push_back({std::move(name), shape, kind, 0, init});
   return static_cast<ParamId>(segments_.size() - 1);
 }
 
 StatId ParamStore::add_statistic(std::string name, int64_t channels, ParamKind kind) {
   require(!master_, "ParamStore: '{}' was added after allocate()", name);
   require_new_name(statistics_, name);
-  statistics_.push_back({std::move(name), vector_shape(channels), kind, 0});
+  statistics_.push_back({std::move(name), vector_shape(channels), kind, 0, Init::kDefault});
   return static_cast<StatId>(statistics_.size() - 1);
 }
 
@@ -133,22 +134,45 @@ int64_t ParamStore::bytes_reserved() const {
   return pool_.bytes_reserved() + (cache_ ? cache_->bytes_reserved() : 0);
 }
 
+namespace {
+
+bool is_norm(const Segment& segment) {
+  return segment.kind == ParamKind::kNormScale || segment.kind == ParamKind::kNormShift;
+}
+
+// The value that u in (0, 1) stands for. weight: the segment itself, or that before a bias.
+double drawn(const Segment& segment, const Segment& weight, double u) {
+  constexpr double kBeyondTwo = 0.022750131948179207;  // of normal numbers, on each side
+  const auto fan_in = static_cast<double>(weight.shape.per_sample());
+  const auto fan_out = static_cast<double>(weight.shape.n * weight.shape.h * weight.shape.w);
+  switch (segment.init) {
+    case Init::kDefault:
+      return 1 / std::sqrt(fan_in) * (2 * u - 1);
+    case Init::kHeFanOut:
+      return std::sqrt(2 / fan_out) * normal_quantile(u);
+    case Init::kTruncatedFanIn:
+      return std::sqrt(1 / fan_in) * normal_quantile(kBeyondTwo + (1 - 2 * kBeyondTwo) * u);
+    case Init::kZero:
+      return 0;
+  }
+  return 0;
+}
+
+}  // namespace
+
 void initialize(Exec& exec, ParamStore& params, uint64_t seed) {
   if (exec.planned()) return;  // nothing would be kept of it
-  double bound = 0;
+  const Segment* weight = nullptr;
   for (size_t i = 0; i < params.segments().size(); ++i) {
     const Segment& segment = params.segments()[i];
-    const bool norm =
-        segment.kind == ParamKind::kNormScale || segment.kind == ParamKind::kNormShift;
     std::vector<double> values(static_cast<size_t>(segment.shape.count()),
                                segment.kind == ParamKind::kNormScale ? 1.0 : 0.0);
-    if (!norm) {
-      if (segment.kind != ParamKind::kBias)
-        bound = 1 / std::sqrt(static_cast<double>(segment.shape.per_sample()));
+    if (!is_norm(segment)) {
+      if (segment.kind != ParamKind::kBias) weight = &segment;
       const RandomKey key{seed, Purpose::kInit, 0};
       for (size_t j = 0; j < values.size(); ++j) {
         const float u = uniform01(key.word(i, static_cast<uint32_t>(j)));
-        values[j] = bound * (2.0 * static_cast<double>(u) - 1);
+        values[j] = drawn(segment, weight ? *weight : segment, static_cast<double>(u));
       }
     }
     write_now(params.device(), params.master(static_cast<ParamId>(i)),

@@ -29,15 +29,30 @@ enum class ParamKind {
   kRunningVariance,
 };
 
+// What a parameter's values are drawn from by initialize().
+enum class Init {
+  // PyTorch's: U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for filters, matrices and the biases after
+  // them, fan_in being the inputs of one output, kH kW I; 1 and 0 for a norm's scale and
+  // shift.
+  kDefault,
+  // N(0, 2 / fan_out), fan_out = O kH kW: He et al., "Delving Deep into Rectifiers" (2015).
+  kHeFanOut,
+  // N(0, 1 / fan_in) without what lies beyond two standard deviations: Haiku's.
+  kTruncatedFanIn,
+  kZero,
+};
+
 // Index into the segment table, in order of use (the order of add calls).
 enum class ParamId : int { kNone = -1 };
 enum class StatId : int { kNone = -1 };
 
 struct Segment {
   std::string name;
-  Shape shape;  // filters (O, kH, kW, I), matrices (out, 1, 1, in), vectors (1, 1, 1, C)
+  // filters (O, kH, kW, I), matrices (out, 1, 1, in) or (out, H, W, C), vectors (1, 1, 1, C)
+  Shape shape;
   ParamKind kind = ParamKind::kBias;
   int64_t offset = 0;  // of the first element in the flat buffers
+  Init init = Init::kDefault;
 };
 
 class ParamStore {
@@ -47,7 +62,7 @@ class ParamStore {
   ~ParamStore();
 
   // Before allocate(). Names are unique.
-  ParamId add(std::string name, const Shape& shape, ParamKind kind);
+  ParamId add(std::string name, const Shape& shape, ParamKind kind, Init init = Init::kDefault);
   StatId add_statistic(std::string name, int64_t channels, ParamKind kind);
   // Lays out the buffers: the parameter used last comes first. with_copy: keep a bfloat16 compute
   // copy.
@@ -104,9 +119,7 @@ class ParamStore {
   std::unique_ptr<class WeightCache> cache_;
 };
 
-// U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for filters, matrices and biases (fan_in of the weight before
-// them), 1 and 0 for norms: PyTorch's defaults, which the papers' networks are trained from.
-// Depends on seed and parameter name order only.
+// Draws every parameter as its Init says. Depends on the seed and on the parameters' order only.
 void initialize(Exec& exec, ParamStore& params, uint64_t seed);
 
 }  // namespace ringfort

@@ -16,6 +16,15 @@ struct WithoutMask {
   }
 };
 
+// dx = fn(dy, kept) + beta dx
+template <class Fn>
+void backward(Exec& exec, const Fn& fn, View dx, View dy, View kept, float beta) {
+  if (beta == 0)
+    map(exec, fn, {dx}, {dy, kept});
+  else
+    map(exec, fn, {dx}, {dy, kept, dx});
+}
+
 }  // namespace
 
 void scale_shift(Exec& exec, View y, View x, View scale, View shift) {
@@ -52,15 +61,32 @@ void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float
     map_channels(exec, MaskScaleBackward{}, {dx}, {dy, gate.mask}, {gate.scale});
   else if (scaled)
     map_channels(exec, MaskScaleBackward{}, {dx}, {dy, gate.mask, dx}, {gate.scale});
-  else if (beta == 0)
-    map(exec, MaskBackward{}, {dx}, {dy, gate.mask});
   else
-    map(exec, MaskBackward{}, {dx}, {dy, gate.mask, dx});
+    backward(exec, MaskBackward{}, dx, dy, gate.mask, beta);
 }
 
 void relu(Exec& exec, View y, View mask, View x) { map(exec, Relu{}, {y, mask}, {x}); }
 
 void relu_mask(Exec& exec, View mask, View y) { map(exec, IsPositive{}, {mask}, {y}); }
+
+void leaky_relu(Exec& exec, View y, View mask, View x, double slope) {
+  map(exec, LeakyRelu{slope}, {y, mask}, {x});
+}
+void leaky_relu_backward(Exec& exec, View dx, View dy, View mask, double slope, float beta) {
+  backward(exec, LeakyReluBackward{slope}, dx, dy, mask, beta);
+}
+
+void silu(Exec& exec, View y, View x) { map(exec, Silu{}, {y}, {x}); }
+void silu_backward(Exec& exec, View dx, View dy, View x, float beta) {
+  backward(exec, SiluBackward{}, dx, dy, x, beta);
+}
+
+void softplus(Exec& exec, View y, View x, double sharpness) {
+  map(exec, Softplus{sharpness}, {y}, {x});
+}
+void softplus_backward(Exec& exec, View dx, View dy, View x, double sharpness, float beta) {
+  backward(exec, SoftplusBackward{sharpness}, dx, dy, x, beta);
+}
 
 void add_bias(Exec& exec, View y, View bias, bool rectify) {
   map_channels(exec, AddBias{rectify}, {y}, {y}, {bias});

@@ -3,7 +3,9 @@
 // adds to it (residual branches).
 #pragma once
 
+#include "kernels/elementary.h"
 #include "kernels/exec.h"
+#include "kernels/scalar.h"
 #include "kernels/slots.h"
 
 namespace ringfort {
@@ -48,6 +50,77 @@ struct IsPositive {
   template <class S>
   HD S operator()(S x) const {
     return x > S(0) ? S(1) : S(0);  // S(bool) does not vectorise
+  }
+};
+
+// {x where it is positive, else slope x; 1 where it is positive}
+struct LeakyRelu {
+  double slope;
+  template <class S>
+  HD Results<S, 2> operator()(S x) const {
+    const bool on = x > S(0);
+    return {{on ? x : S(slope) * x, on ? S(1) : S(0)}};
+  }
+};
+struct LeakyReluBackward {
+  double slope;
+  template <class S>
+  HD S operator()(S dy, S mask) const {
+    return mask != S(0) ? dy : S(slope) * dy;
+  }
+  template <class S>
+  HD S operator()(S dy, S mask, S dx) const {
+    return dx + (*this)(dy, mask);
+  }
+};
+
+// 1 / (1 + exp(-x)), by exp(-|x|), which overflows for no x
+template <class S>
+HD inline S sigmoid(S x) {
+  const bool negative = x < S(0);
+  const S e = exp_below_zero(negative ? x : S(0) - x);
+  const S share = S(1) / (S(1) + e);
+  return negative ? e * share : share;
+}
+
+// x sigmoid(x): SiLU (Elfwing et al. 2017), also called Swish. Its backward needs x.
+struct Silu {
+  template <class S>
+  HD S operator()(S x) const {
+    return x * sigmoid(x);
+  }
+};
+struct SiluBackward {
+  template <class S>
+  HD S operator()(S dy, S x) const {
+    const S s = sigmoid(x);
+    return dy * (s * (S(1) + x * (S(1) - s)));
+  }
+  template <class S>
+  HD S operator()(S dy, S x, S dx) const {
+    return dx + (*this)(dy, x);
+  }
+};
+
+// log(1 + exp(beta x)) / beta, without overflow: relu smoothed, the more so the smaller beta is.
+struct Softplus {
+  double beta;
+  template <class S>
+  HD S operator()(S x) const {
+    const S z = S(beta) * x;
+    const S e = exp_below_zero(z < S(0) ? z : S(0) - z);
+    return maximum(x, S(0)) + S(1 / beta) * log_of_positive(S(1) + e);
+  }
+};
+struct SoftplusBackward {
+  double beta;
+  template <class S>
+  HD S operator()(S dy, S x) const {
+    return dy * sigmoid(S(beta) * x);
+  }
+  template <class S>
+  HD S operator()(S dy, S x, S dx) const {
+    return dx + (*this)(dy, x);
   }
 };
 
@@ -134,6 +207,18 @@ void gate_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float
 void relu(Exec& exec, View y, View mask, View x);
 // The mask of a y that a convolution's epilogue has already rectified.
 void relu_mask(Exec& exec, View mask, View y);
+
+// y = x where it is positive, else slope x; mask as above. The backward: dx = dy or slope dy, +
+// beta dx.
+void leaky_relu(Exec& exec, View y, View mask, View x, double slope);
+void leaky_relu_backward(Exec& exec, View dx, View dy, View mask, double slope, float beta);
+
+// y = silu(x) and y = softplus(x); the backwards take x: dx = y'(x) dy + beta dx. sharpness: the
+// softplus's beta, > 0.
+void silu(Exec& exec, View y, View x);
+void silu_backward(Exec& exec, View dx, View dy, View x, float beta);
+void softplus(Exec& exec, View y, View x, double sharpness);
+void softplus_backward(Exec& exec, View dx, View dy, View x, double sharpness, float beta);
 
 // y = relu?(y + bias), bias: C values: for a product whose library has no such epilogue.
 void add_bias(Exec& exec, View y, View bias, bool rectify);

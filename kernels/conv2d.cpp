@@ -10,6 +10,11 @@
 namespace ringfort {
 namespace {
 
+std::string padding(ConvOptions options) {
+  return options.end() == options.pad ? fmt::format("{}", options.pad)
+                                      : fmt::format("{} to {}", options.pad, options.end());
+}
+
 void check_view(const View& view, const char* function, const char* name) {
   require(view.dtype == Dtype::kFloat32 || view.dtype == Dtype::kBFloat16 ||
               view.dtype == Dtype::kFloat64,
@@ -29,8 +34,8 @@ void check_shapes(const char* function, const View& x, const View& w, const View
   const Shape expected = conv2d_shape(x.shape, w.shape, options);
   require(y.shape == expected,
           "{}: input {} and filter {} with stride {} and padding {} make {}, not {}", function,
-          to_string(x.shape), to_string(w.shape), options.stride, options.pad, to_string(expected),
-          to_string(y.shape));
+          to_string(x.shape), to_string(w.shape), options.stride, padding(options),
+          to_string(expected), to_string(y.shape));
 }
 
 // `in` is multiplied by `w`; `out` is written: of the same type, or float32 from bfloat16.
@@ -81,16 +86,17 @@ void check_epilogue(const DgradEpilogue& e, const View& dx) {
 }  // namespace
 
 Shape conv2d_shape(const Shape& x, const Shape& filter, ConvOptions options) {
-  require(options.stride >= 1 && options.pad >= 0,
+  require(options.stride >= 1 && options.pad >= 0 && options.end() >= 0,
           "conv2d: stride {} and padding {}; they must be >= 1 and >= 0", options.stride,
-          options.pad);
+          padding(options));
   require(x.c == filter.c, "conv2d: input {} has {} channels, filter {} expects {}", to_string(x),
           x.c, to_string(filter), filter.c);
   require(x.c > 0 && filter.n > 0 && filter.h > 0 && filter.w > 0, "conv2d: filter {} is empty",
           to_string(filter));
-  const int64_t height = x.h + 2 * options.pad - filter.h, width = x.w + 2 * options.pad - filter.w;
+  const int64_t pad = options.pad + options.end();
+  const int64_t height = x.h + pad - filter.h, width = x.w + pad - filter.w;
   require(height >= 0 && width >= 0, "conv2d: filter {} is larger than input {} with padding {}",
-          to_string(filter), to_string(x), options.pad);
+          to_string(filter), to_string(x), padding(options));
   return {x.n, height / options.stride + 1, width / options.stride + 1, filter.n};
 }
 

@@ -14,7 +14,9 @@ namespace ringfort {
 
 struct ConvOptions {
   int stride = 1;
-  int pad = 0;  // zeros on each side
+  int pad = 0;       // zeros on each side
+  int pad_end = -1;  // if not -1: on the sides below and right, where `pad` is above and left only
+  int end() const { return pad_end == -1 ? pad : pad_end; }
 };
 
 // (N, H, W, I) convolved with (O, kH, kW, I) -> (N, H', W', O)

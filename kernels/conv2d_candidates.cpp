@@ -46,6 +46,7 @@ ConvProblem::Key ConvProblem::key() const {
           y.w,
           options.stride,
           options.pad,
+          options.end(),
           fused,
           threads,
           force_id};
@@ -65,7 +66,9 @@ std::string ConvProblem::text() const {
       fmt::format("{} {} n{} h{} w{} c{} -> o{} k{}", direction_name(direction),
                   tf32 ? "tf32" : to_string(dtype), samples, x.h, x.w, x.c, filter.n, filter.h);
   if (filter.w != filter.h) text += fmt::format("x{}", filter.w);
-  text += fmt::format(" s{} p{} {}", options.stride, options.pad, layout_name(x_layout));
+  text += fmt::format(" s{} p{}", options.stride, options.pad);
+  if (options.end() != options.pad) text += fmt::format("-{}", options.end());
+  text += fmt::format(" {}", layout_name(x_layout));
   if (y_layout != x_layout) text += fmt::format("-{}", layout_name(y_layout));
   if (result_dtype != dtype && direction != ConvDirection::kWgrad)
     text += fmt::format(" to {}", to_string(result_dtype));

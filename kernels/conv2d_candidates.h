@@ -30,7 +30,7 @@ struct ConvProblem {
   int threads = 1;
   int force_id = 0;  // PlanCache::force_id()
 
-  using Key = std::array<int64_t, 20>;
+  using Key = std::array<int64_t, 21>;
   Key key() const;  // for look-up
   // The product alone, to which others add.
   ConvProblem bare() const;

@@ -9,7 +9,7 @@ using dnnl::memory;
 // candidate `in` is dy and `out` is dx.
 struct Request {
   memory::desc in, filter, out, bias;
-  memory::dims strides, pad;
+  memory::dims strides, pad, end;
   dnnl::algorithm algorithm;
 };
 
@@ -68,10 +68,20 @@ Request request_for(const ConvProblem& p, const ConvCandidate& candidate) {
   const auto algorithm = candidate.winograd ? dnnl::algorithm::convolution_winograd
                                             : dnnl::algorithm::convolution_direct;
   const memory::dims strides = {p.options.stride, p.options.stride},
-                     pad = {p.options.pad, p.options.pad};
-  if (!candidate.rotated) return {x, filter(outputs, inputs), y, bias, strides, pad, algorithm};
-  const memory::dims rest = {p.filter.h - 1 - p.options.pad, p.filter.w - 1 - p.options.pad};
-  return {y, filter(inputs, outputs), x, bias, strides, rest, algorithm};
+                     pad = {p.options.pad, p.options.pad}, end = {p.options.end(), p.options.end()};
+  if (!candidate.rotated)
+    return {x, filter(outputs, inputs), y, bias, strides, pad, end, algorithm};
+  const auto rest = [&](int padding) {
+    return memory::dims{p.filter.h - 1 - padding, p.filter.w - 1 - padding};
+  };
+  return {y,
+          filter(inputs, outputs),
+          x,
+          bias,
+          strides,
+          rest(p.options.pad),
+          rest(p.options.end()),
+          algorithm};
 }
 
 // forward_inference: filters do not change between calls, so that a Winograd filter is transformed
@@ -81,9 +91,9 @@ Product forward_product(const dnnl::engine& engine, const Request& r, bool accum
   const auto kind = dnnl::prop_kind::forward_inference;
   const Forward::desc operation =
       r.bias.is_zero()
-          ? Forward::desc(kind, r.algorithm, r.in, r.filter, r.out, r.strides, r.pad, r.pad)
+          ? Forward::desc(kind, r.algorithm, r.in, r.filter, r.out, r.strides, r.pad, r.end)
           : Forward::desc(kind, r.algorithm, r.in, r.filter, r.bias, r.out, r.strides, r.pad,
-                          r.pad);
+                          r.end);
   const Forward::primitive_desc description(operation, epilogue_attributes(accumulate, relu),
                                             engine);
   return {Forward(description),        description,
@@ -97,14 +107,14 @@ dnnl::convolution_forward::primitive_desc hint(const dnnl::engine& engine, const
     return memory::desc(desc.dims(), memory::data_type::f32, memory::format_tag::any);
   };
   return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, any(r.in),
-           any(r.filter), any(r.out), r.strides, r.pad, r.pad},
+           any(r.filter), any(r.out), r.strides, r.pad, r.end},
           engine};
 }
 
 // Asked with `in` = dx and `out` = dy, as the convolution has them; answers with dy in and dx out.
 Product dgrad_product(const dnnl::engine& engine, const Request& r) {
   using Backward = dnnl::convolution_backward_data;
-  const Backward::desc operation(r.algorithm, r.in, r.filter, r.out, r.strides, r.pad, r.pad);
+  const Backward::desc operation(r.algorithm, r.in, r.filter, r.out, r.strides, r.pad, r.end);
   const Backward::primitive_desc description(operation, sequence_attributes(), engine,
                                              hint(engine, r));
   return {Backward(description),       description,
@@ -114,7 +124,7 @@ Product dgrad_product(const dnnl::engine& engine, const Request& r) {
 
 Product wgrad_product(const dnnl::engine& engine, const Request& r) {
   using Backward = dnnl::convolution_backward_weights;
-  const Backward::desc operation(r.algorithm, r.in, r.filter, r.out, r.strides, r.pad, r.pad);
+  const Backward::desc operation(r.algorithm, r.in, r.filter, r.out, r.strides, r.pad, r.end);
   const Backward::primitive_desc description(operation, sequence_attributes(), engine,
                                              hint(engine, r));
   return {Backward(description),           description,

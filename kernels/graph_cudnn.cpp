@@ -22,8 +22,9 @@ cudnnDataType_t type_of(Dtype dtype) {
 // Two spatial dimensions, as cuDNN's attributes want them.
 CudnnDescriptor convolution(ConvOptions options) {
   CudnnDescriptor conv(CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
-  const int64_t stride = options.stride, pad = options.pad;
-  const std::array<int64_t, 2> strides = {stride, stride}, pads = {pad, pad}, ones = {1, 1};
+  const int64_t stride = options.stride, pad = options.pad, end = options.end();
+  const std::array<int64_t, 2> strides = {stride, stride}, pads = {pad, pad}, ends = {end, end},
+                               ones = {1, 1};
   const auto pair = [&](cudnnBackendAttributeName_t name, const std::array<int64_t, 2>& values) {
     conv.set(name, CUDNN_TYPE_INT64, std::span<const int64_t>(values));
   };
@@ -32,7 +33,7 @@ CudnnDescriptor convolution(ConvOptions options) {
   conv.set(CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, CUDNN_CROSS_CORRELATION);
   pair(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, strides);
   pair(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, pads);
-  pair(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, pads);
+  pair(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, ends);
   pair(CUDNN_ATTR_CONVOLUTION_DILATIONS, ones);
   conv.finalize("convolution");
   return conv;

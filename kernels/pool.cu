@@ -61,44 +61,6 @@ struct AvgBackward {
   }
 };
 
-struct MaxForward {
-  View y, argmax, x;
-  int64_t size, stride;
-  HD void operator()(int64_t index) const {
-    const Pixel at(index, y.shape);
-    for (int64_t c = 0; c < y.shape.c; ++c) {
-      double best = read(x, at.n, at.h * stride, at.w * stride, c);
-      int64_t where = 0;
-      for (int64_t k = 1; k < size * size; ++k) {
-        const double value = read(x, at.n, at.h * stride + k / size, at.w * stride + k % size, c);
-        if (value > best) best = value, where = k;
-      }
-      const int64_t to = element_offset(y, at.n, at.h * y.shape.w + at.w, c);
-      store_element(y, to, best);
-      argmax.as<uint8_t>()[to] = static_cast<uint8_t>(where);
-    }
-  }
-};
-
-struct MaxBackward {
-  View dx, dy, argmax;
-  int64_t size, stride;
-  HD void operator()(int64_t index) const {
-    const Pixel at(index, dx.shape);
-    const Cover rows(at.h, size, stride, dy.shape.h), columns(at.w, size, stride, dy.shape.w);
-    for (int64_t c = 0; c < dx.shape.c; ++c) {
-      double sum = 0;
-      for (int64_t h = rows.first; h <= rows.last; ++h)
-        for (int64_t w = columns.first; w <= columns.last; ++w) {
-          const int64_t from = element_offset(dy, at.n, h * dy.shape.w + w, c);
-          const int64_t here = (at.h - h * stride) * size + (at.w - w * stride);
-          if (argmax.as<const uint8_t>()[from] == here) sum += load_element<double>(dy, from);
-        }
-      store_element(dx, element_offset(dx, at.n, at.h * dx.shape.w + at.w, c), sum);
-    }
-  }
-};
-
 // How elements are read and added: bfloat16 in float.
 HD inline double widened(double x) { return x; }
 HD inline float widened(float x) { return x; }
@@ -106,6 +68,74 @@ HD inline float widened(BFloat16 x) { return to_float(x); }
 HD inline void put(double& to, double x) { to = x; }
 HD inline void put(float& to, float x) { to = x; }
 HD inline void put(BFloat16& to, float x) { to = to_bfloat16(x); }
+
+// The positions of a window, [first, last), that lie in the image; `start` is the image coordinate
+// of position 0.
+struct Inside {
+  int64_t start, first, last;
+  HD Inside(int64_t out, int64_t stride, int64_t pad, int64_t size, int64_t image)
+      : start(out * stride - pad),
+        first(start < 0 ? -start : 0),
+        last(start + size > image ? image - start : size) {}
+};
+
+// Max pooling and its backward go through a pixel's channels 16 at a time, straight on the
+// elements.
+template <class T>
+struct MaxForward {
+  View y, argmax, x;
+  int64_t size, stride, pad;
+  HD void operator()(int64_t index) const {
+    const Pixel at(index, y.shape);
+    const Inside rows(at.h, stride, pad, size, x.shape.h),
+        columns(at.w, stride, pad, size, x.shape.w);
+    for (int64_t c = 0; c < y.shape.c; c += 16) {
+      const int64_t count = y.shape.c - c < 16 ? y.shape.c - c : 16;
+      decltype(widened(T{})) best[16] = {};
+      uint8_t where[16] = {};
+      for (int64_t i = rows.first; i < rows.last; ++i)
+        for (int64_t j = columns.first; j < columns.last; ++j) {
+          const bool first = i == rows.first && j == columns.first;
+          const T* from =
+              x.as<const T>() +
+              element_offset(x, at.n, (rows.start + i) * x.shape.w + columns.start + j, c);
+          for (int64_t k = 0; k < count; ++k)
+            if (first || widened(from[k]) > best[k])
+              best[k] = widened(from[k]), where[k] = static_cast<uint8_t>(i * size + j);
+        }
+      const int64_t to = element_offset(y, at.n, at.h * y.shape.w + at.w, c);
+      for (int64_t k = 0; k < count; ++k) {
+        put(y.as<T>()[to + k], best[k]);
+        argmax.as<uint8_t>()[to + k] = where[k];
+      }
+    }
+  }
+};
+
+template <class T>
+struct MaxBackward {
+  View dx, dy, argmax;
+  int64_t size, stride, pad;
+  HD void operator()(int64_t index) const {
+    const Pixel at(index, dx.shape);
+    const Cover rows(at.h + pad, size, stride, dy.shape.h),
+        columns(at.w + pad, size, stride, dy.shape.w);
+    for (int64_t c = 0; c < dx.shape.c; c += 16) {
+      const int64_t count = dx.shape.c - c < 16 ? dx.shape.c - c : 16;
+      decltype(widened(T{})) sum[16] = {};
+      for (int64_t h = rows.first; h <= rows.last; ++h)
+        for (int64_t w = columns.first; w <= columns.last; ++w) {
+          const int64_t from = element_offset(dy, at.n, h * dy.shape.w + w, c);
+          const int64_t here = (at.h + pad - h * stride) * size + (at.w + pad - w * stride);
+          for (int64_t k = 0; k < count; ++k)
+            if (argmax.as<const uint8_t>()[from + k] == here)
+              sum[k] += widened(dy.as<const T>()[from + k]);
+        }
+      T* to = dx.as<T>() + element_offset(dx, at.n, at.h * dx.shape.w + at.w, c);
+      for (int64_t k = 0; k < count; ++k) put(to[k], sum[k]);
+    }
+  }
+};
 
 // Global pooling of 16 channels of a sample at a time, straight on the elements: it runs in every
 // pass.
@@ -150,35 +180,51 @@ struct GlobalAvgBackward {
   }
 };
 
-// Runs Kernel<T>{to, from} over the samples of `image`, both of the dtype of T.
+// Runs Kernel<T>{operands...}, T the dtype of the elements, `jobs` times.
+template <template <class> class Kernel, class... Operands>
+void in_dtype(Exec& exec, const char* name, Dtype dtype, int64_t jobs, int64_t cost,
+              const Operands&... operands) {
+  switch (dtype) {
+    case Dtype::kFloat32:
+      return for_each(exec, jobs, cost, Kernel<float>{operands...});
+    case Dtype::kFloat64:
+      return for_each(exec, jobs, cost, Kernel<double>{operands...});
+    case Dtype::kBFloat16:
+      return for_each(exec, jobs, cost, Kernel<BFloat16>{operands...});
+    default:
+      fail("{}: no implementation for {}", name, to_string(dtype));
+  }
+}
+
+void require_same(const char* name, Dtype to, Dtype from) {
+  require(to == from, "{}: from {} to {}; both must be the same", name, to_string(from),
+          to_string(to));
+}
+
+// Over the samples of `image`, 16 channels at a time.
 template <template <class> class Kernel>
 void global_avg_pool(Exec& exec, const char* name, View to, View from, const Shape& image) {
-  require(to.dtype == from.dtype, "{}: from {} to {}; both must be the same", name,
-          to_string(from.dtype), to_string(to.dtype));
-  const int64_t jobs = image.n * ((image.c + 15) / 16), cost = 16 * image.h * image.w;
-  switch (from.dtype) {
-    case Dtype::kFloat32:
-      return for_each(exec, jobs, cost, Kernel<float>{to, from});
-    case Dtype::kFloat64:
-      return for_each(exec, jobs, cost, Kernel<double>{to, from});
-    case Dtype::kBFloat16:
-      return for_each(exec, jobs, cost, Kernel<BFloat16>{to, from});
-    default:
-      fail("{}: no implementation for {}", name, to_string(from.dtype));
-  }
+  require_same(name, to.dtype, from.dtype);
+  in_dtype<Kernel>(exec, name, from.dtype, image.n * ((image.c + 15) / 16), 16 * image.h * image.w,
+                   to, from);
 }
 
 }  // namespace
 
 Shape pool_shape(const Shape& x, PoolWindow window) {
-  require(window.size >= 1 && window.stride >= 1 && window.size <= x.h && window.size <= x.w,
-          "pooling: a window of {0} x {0} with stride {1} does not fit into {2}", window.size,
-          window.stride, to_string(x));
-  return {x.n, (x.h - window.size) / window.stride + 1, (x.w - window.size) / window.stride + 1,
-          x.c};
+  const int64_t pad = window.pad, height = x.h + 2 * pad, width = x.w + 2 * pad;
+  require(window.size >= 1 && window.stride >= 1 && window.size <= height && window.size <= width,
+          "pooling: a window of {0} x {0} with stride {1} and padding {2} does not fit into {3}",
+          window.size, window.stride, pad, to_string(x));
+  require(pad >= 0 && pad <= window.size / 2,
+          "pooling: padding of {0} around a window of {1} x {1}; from 0 to {2} are possible", pad,
+          window.size, window.size / 2);
+  return {x.n, (height - window.size) / window.stride + 1,
+          (width - window.size) / window.stride + 1, x.c};
 }
 
 void avg_pool_forward(Exec& exec, View y, View x, PoolWindow window) {
+  require(window.pad == 0, "avg_pool: padding is for max pooling only, got {}", window.pad);
   require(y.shape == pool_shape(x.shape, window), "avg_pool: y is {}, expected {}",
           to_string(y.shape), to_string(pool_shape(x.shape, window)));
   for_each(exec, y.shape.pixels(), y.shape.c, AvgForward{y, x, window.size, window.stride});
@@ -193,12 +239,17 @@ void max_pool_forward(Exec& exec, View y, View argmax, View x, PoolWindow window
           to_string(y.shape), to_string(pool_shape(x.shape, window)));
   require(window.size <= 15, "max_pool: windows above 15 x 15 are not supported, got {}",
           window.size);
-  for_each(exec, y.shape.pixels(), y.shape.c, MaxForward{y, argmax, x, window.size, window.stride});
+  require_same("max_pool_forward", y.dtype, x.dtype);
+  const int64_t size = window.size, stride = window.stride, pad = window.pad;
+  in_dtype<MaxForward>(exec, "max_pool_forward", x.dtype, y.shape.pixels(), y.shape.c, y, argmax, x,
+                       size, stride, pad);
 }
 
 void max_pool_backward(Exec& exec, View dx, View dy, View argmax, PoolWindow window) {
-  for_each(exec, dx.shape.pixels(), dx.shape.c,
-           MaxBackward{dx, dy, argmax, window.size, window.stride});
+  require_same("max_pool_backward", dx.dtype, dy.dtype);
+  const int64_t size = window.size, stride = window.stride, pad = window.pad;
+  in_dtype<MaxBackward>(exec, "max_pool_backward", dx.dtype, dx.shape.pixels(), dx.shape.c, dx, dy,
+                        argmax, size, stride, pad);
 }
 
 void global_avg_pool_forward(Exec& exec, View y, View x) {

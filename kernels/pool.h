@@ -1,5 +1,5 @@
-// Average, max and global pooling. No padding; windows may overlap; windows that would leave the
-// image are not formed.
+// Average, max and global pooling. Windows may overlap; windows that would leave the image, or the
+// padding around it, are not formed.
 #pragma once
 
 #include "kernels/exec.h"
@@ -9,6 +9,7 @@ namespace ringfort {
 struct PoolWindow {
   int size = 2;
   int stride = 2;
+  int pad = 0;  // on each side, at most size / 2; max pooling only, which never picks from there
 };
 
 Shape pool_shape(const Shape& x, PoolWindow window);

@@ -20,21 +20,17 @@ std::vector<int64_t> file_shape(const Segment& segment) {
     case ParamKind::kConvWeight:
       return {s.n, s.c, s.h, s.w};
     case ParamKind::kLinearWeight:
-      return {s.n, s.c};
+      return {s.n, s.per_sample()};
     default:
       return {s.c};
   }
 }
 
 // Calls visit(index in the file's order, index in memory) for every element: filters change from
-// (O, kH, kW, I) to (O, I, kH, kW), all else stays.
+// (O, kH, kW, I) to (O, I, kH, kW), matrices of flattened images likewise, all else stays.
 template <class Visit>
 void each_element(const Segment& segment, Visit&& visit) {
   const Shape& s = segment.shape;
-  if (segment.kind != ParamKind::kConvWeight) {
-    for (int64_t i = 0; i < s.count(); ++i) visit(i, i);
-    return;
-  }
   int64_t file = 0;
   for (int64_t o = 0; o < s.n; ++o)
     for (int64_t i = 0; i < s.c; ++i)

@@ -3,22 +3,24 @@
 namespace ringfort {
 
 ConvParams LayerBuilder::conv(const std::string& name, int64_t in, int64_t out, int kernel,
-                              int stride) {
+                              ConvOptions options) {
   ConvParams conv;
-  conv.weight = params_.add(name + ".weight", {out, kernel, kernel, in}, ParamKind::kConvWeight);
-  conv.options = {stride, kernel / 2};
+  conv.weight = params_.add(name + ".weight", {out, kernel, kernel, in}, ParamKind::kConvWeight,
+                            init_.filter);
+  conv.options = options;
   return conv;
 }
 
 ConvParams LayerBuilder::conv_with_bias(const std::string& name, int64_t in, int64_t out,
-                                        int kernel, int stride) {
-  ConvParams layer = conv(name, in, out, kernel, stride);
+                                        int kernel, ConvOptions options) {
+  ConvParams layer = conv(name, in, out, kernel, options);
   layer.bias = params_.add(name + ".bias", vector_shape(out), ParamKind::kBias);
   return layer;
 }
 
-NormParams LayerBuilder::norm(const std::string& name, int64_t channels) {
+NormParams LayerBuilder::norm(const std::string& name, int64_t channels, float momentum) {
   NormParams norm;
+  norm.momentum = momentum;
   norm.gamma = params_.add(name + ".weight", vector_shape(channels), ParamKind::kNormScale);
   norm.beta = params_.add(name + ".bias", vector_shape(channels), ParamKind::kNormShift);
   norm.mean = params_.add_statistic(name + ".running_mean", channels, ParamKind::kRunningMean);
@@ -28,9 +30,15 @@ NormParams LayerBuilder::norm(const std::string& name, int64_t channels) {
 }
 
 LinearParams LayerBuilder::linear(const std::string& name, int64_t in, int64_t out) {
+  return linear_of_image(name, vector_shape(in), out);
+}
+
+LinearParams LayerBuilder::linear_of_image(const std::string& name, const Shape& image,
+                                           int64_t out) {
   LinearParams layer;
-  layer.weight = params_.add(name + ".weight", matrix_shape(out, in), ParamKind::kLinearWeight);
-  layer.bias = params_.add(name + ".bias", vector_shape(out), ParamKind::kBias);
+  layer.weight = params_.add(name + ".weight", {out, image.h, image.w, image.c},
+                             ParamKind::kLinearWeight, init_.matrix);
+  layer.bias = params_.add(name + ".bias", vector_shape(out), ParamKind::kBias, init_.matrix_bias);
   return layer;
 }
 

@@ -8,19 +8,38 @@
 
 namespace ringfort {
 
+// Where an architecture's source departs from PyTorch's defaults.
+struct InitScheme {
+  Init filter = Init::kDefault, matrix = Init::kDefault, matrix_bias = Init::kDefault;
+};
+
 class LayerBuilder {
  public:
-  explicit LayerBuilder(ParamStore& params) : params_(params) {}
+  explicit LayerBuilder(ParamStore& params, InitScheme init = {}) : params_(params), init_(init) {}
 
-  // A square filter without bias, padded so that stride 1 keeps the size (kernel odd).
-  ConvParams conv(const std::string& name, int64_t in, int64_t out, int kernel, int stride);
+  // A square filter without bias.
+  ConvParams conv(const std::string& name, int64_t in, int64_t out, int kernel,
+                  ConvOptions options);
+  // Padded so that stride 1 keeps the size (kernel odd).
+  ConvParams conv(const std::string& name, int64_t in, int64_t out, int kernel, int stride) {
+    return conv(name, in, out, kernel, ConvOptions{stride, kernel / 2});
+  }
   ConvParams conv_with_bias(const std::string& name, int64_t in, int64_t out, int kernel,
-                            int stride);
-  NormParams norm(const std::string& name, int64_t channels);
+                            ConvOptions options);
+  ConvParams conv_with_bias(const std::string& name, int64_t in, int64_t out, int kernel,
+                            int stride) {
+    return conv_with_bias(name, in, out, kernel, ConvOptions{stride, kernel / 2});
+  }
+  // momentum: share of a batch in the running statistics.
+  NormParams norm(const std::string& name, int64_t channels, float momentum = 0.1f);
   LinearParams linear(const std::string& name, int64_t in, int64_t out);
+  // Of a flattened image: its matrix is kept (out, H, W, C), as flatten() has the elements, and
+  // goes into files with the columns in PyTorch's order (C, H, W).
+  LinearParams linear_of_image(const std::string& name, const Shape& image, int64_t out);
 
  private:
   ParamStore& params_;
+  InitScheme init_;
 };
 
 }  // namespace ringfort

@@ -4,7 +4,9 @@
 
 #include "kernels/device_memory.h"
 #include "models/cnn_small.h"
+#include "models/mnist_net.h"
 #include "models/preact_resnet.h"
+#include "models/resnet.h"
 
 namespace ringfort {
 
@@ -48,23 +50,39 @@ Dtype Model::logits_dtype(const Pass& p) const {
   return p.options.dtype == Dtype::kFloat64 ? Dtype::kFloat64 : Dtype::kFloat32;
 }
 
+namespace {
+
+template <class Network, const auto&... kDesign>
+std::unique_ptr<Model> make(ModelSpec spec, Dtype master) {
+  return std::make_unique<Network>(std::move(spec), master, kDesign...);
+}
+
+}  // namespace
+
 const std::vector<ModelEntry>& model_registry() {
   static const std::vector<ModelEntry> registry = {
       {"cnn_small", 16, "three 3x3 convolutions with ReLU (strides 1, 2, 2) and two linear layers",
-       [](ModelSpec spec, Dtype master) -> std::unique_ptr<Model> {
-         return std::make_unique<CnnSmall>(std::move(spec), master);
-       }},
+       make<CnnSmall>},
+      {"mnist_net", 16, "two 4x4 convolutions of stride 2 and two linear layers (Wong et al. 2020)",
+       make<MnistNet>},
       {"preact_resnet18", 64,
        "pre-activation ResNet-18; projection shortcuts start after the block's first norm-ReLU",
-       [](ModelSpec spec, Dtype master) -> std::unique_ptr<Model> {
-         return std::make_unique<PreActResNet>(std::move(spec), master,
-                                               PreActResNet::Shortcut::kAfterNorm);
-       }},
+       make<PreActResNet, kPreActResNet18>},
       {"preact_resnet18_raw", 64, "the same with projection shortcuts from the block's raw input",
-       [](ModelSpec spec, Dtype master) -> std::unique_ptr<Model> {
-         return std::make_unique<PreActResNet>(std::move(spec), master,
-                                               PreActResNet::Shortcut::kRawInput);
-       }},
+       make<PreActResNet, kPreActResNet18Raw>},
+      {"resnet18", 64, "ResNet-18 for small images: 3x3 stem, no pooling, basic blocks",
+       make<ResNet, kResNet18>},
+      {"resnet50", 64,
+       "ResNet-50 v1.5: 7x7 stem, max pooling, bottlenecks with the stride in the 3x3",
+       make<ResNet, kResNet50>},
+      {"wrn_28_10", 160, "wide ResNet-28 as in TRADES; width 160 is a widening factor of 10",
+       make<PreActResNet, kWideResNet28>},
+      {"wrn_34_10", 160, "wide ResNet-34 as in TRADES; width 160 is a widening factor of 10",
+       make<PreActResNet, kWideResNet34>},
+      {"wrn_28_10_silu", 160, "wide ResNet-28 with SiLU as DeepMind defines it",
+       make<PreActResNet, kWideResNet28Silu>},
+      {"wrn_70_16_silu", 256, "the same with 70 layers, 16 times as wide",
+       make<PreActResNet, kWideResNet70Silu>},
   };
   return registry;
 }

@@ -73,6 +73,32 @@ TEST_CASE("conv2d reference: gradients agree with central differences", "[conv2d
   }
 }
 
+TEST_CASE("conv2d: padding is zeros around the input, on each side as many as asked for",
+          "[conv2d]") {
+  Exec exec({}, 1);
+  for (const auto& [pad, end] : {std::pair{0, 1}, {1, 0}, {2, 1}, {1, -1}}) {
+    INFO("pad " << pad << ", end " << end);
+    const ConvCase c{2, 6, 5, 3, 4, 3, 2, pad, end};
+    const int after = c.options().end();
+    ConvCase bare{2, c.height + pad + after, c.width + pad + after, 3, 4, 3, 2, 0};
+    const Values x = some_values(c.x().count(), 1), w = some_values(c.filter().count(), 2);
+    Values around(static_cast<size_t>(bare.x().count()));
+    for (int64_t n = 0; n < c.samples; ++n)
+      for (int64_t h = 0; h < c.height; ++h)
+        for (int64_t i = 0; i < c.width * 3; ++i)
+          around[static_cast<size_t>(((n * bare.height + h + pad) * bare.width + pad) * 3 + i)] =
+              x[static_cast<size_t>((n * c.height + h) * c.width * 3 + i)];
+    const Array filter(c.filter(), Dtype::kFloat64, Layout::kChannelsLast, w);
+    const Array y(c.y(), Dtype::kFloat64), expected(bare.y(), Dtype::kFloat64);
+    conv2d_forward(exec, y, Array(c.x(), Dtype::kFloat64, Layout::kChannelsLast, x), {filter},
+                   c.options());
+    conv2d_forward(exec, expected, Array(bare.x(), Dtype::kFloat64, Layout::kChannelsLast, around),
+                   {filter}, bare.options());
+    CHECK(c.y() == bare.y());
+    CHECK(y.values() == expected.values());
+  }
+}
+
 TEST_CASE("conv2d reference: in float32 it accumulates in float32", "[conv2d]") {
   Exec exec({}, 1);
   const ConvCase c{1, 6, 6, 16, 4, 3, 1, 1};

@@ -53,6 +53,105 @@ TEST_CASE("Relu's and ScaleShift's derivatives are MaskBackward's and ScaleBackw
   }
 }
 
+namespace {
+
+// fn's derivative at x is what backward makes of dy, with and without what dx already holds. kept:
+// what backward takes beside dy.
+template <class Fn, class Backward, class Kept>
+void check_derivative(const Fn& fn, const Backward& backward, double x, const Kept& kept) {
+  INFO("at " << x);
+  const double dy = 0.75, before = -0.5, slope = fn(variable(x)).slope;
+  CHECK(relative_error(backward(dy, kept(x)), dy * slope) < 1e-14);
+  CHECK(std::abs(backward(dy, kept(x), before) - (before + dy * slope)) < 1e-15);
+}
+
+}  // namespace
+
+TEST_CASE("Smooth and leaky activations: values, derivatives and extremes") {
+  const auto itself = [](double x) { return x; };
+  std::vector<double> points = random_vector(100, 1, -6, 6);
+  points.insert(points.end(), {0.0, 30.0, -30.0, 700.0, -700.0});
+  for (const double x : points) {
+    CHECK(relative_error(sigmoid(x), 1 / (1 + std::exp(-x))) < 1e-15);
+    CHECK(relative_error(Silu{}(x), x / (1 + std::exp(-x))) < 1e-15);
+    check_derivative(Silu{}, SiluBackward{}, x, itself);
+    for (const double beta : {0.5, 1.0, 4.0}) {
+      const double expected = std::max(x, 0.0) + std::log1p(std::exp(-std::abs(beta * x))) / beta;
+      CHECK(std::abs(Softplus{beta}(x)-expected) <= 1e-15 * (1 + expected));
+      check_derivative(Softplus{beta}, SoftplusBackward{beta}, x, itself);
+    }
+    const LeakyRelu leaky{0.1};
+    CHECK(leaky(x).value[0] == (x > 0 ? x : 0.1 * x));
+    check_derivative([&](Dual z) { return leaky(z).value[0]; }, LeakyReluBackward{0.1}, x,
+                     [&](double z) { return leaky(z).value[1]; });
+  }
+  // float32 by polynomials: nothing overflows, and both tails are right.
+  for (const float x : {-1e30f, -100.0f, -20.0f, -1.0f, 0.0f, 1.0f, 20.0f, 100.0f, 1e30f}) {
+    INFO("at " << x);
+    const auto exact = static_cast<double>(x);
+    CHECK(std::abs(static_cast<double>(sigmoid(x)) - sigmoid(exact)) < 2e-7);
+    CHECK(std::abs(static_cast<double>(Silu{}(x)) - Silu{}(exact)) <=
+          4e-7 * (std::abs(exact) < 1e3 ? 1 + std::abs(Silu{}(exact)) : std::abs(exact)));
+    CHECK(std::abs(static_cast<double>(Softplus{1}(x)) - Softplus{1}(exact)) <=
+          4e-7 * (1 + Softplus{1}(exact)));
+  }
+  CHECK(std::isnan(sigmoid(NAN)));
+}
+
+namespace {
+
+void check_smooth_launches(Dtype dtype, Layout layout, double tolerance) {
+  const Shape shape{3, 5, 7, 48};
+  Exec exec(kTestDevice, 2);
+  const auto buffer = [&](uint64_t seed, double reach) {
+    return Buffer(dtype, shape, random_vector(shape.count(), seed, -reach, reach), layout);
+  };
+  const Buffer x = buffer(1, 4), dy = buffer(2, 1), held = buffer(3, 1), y(dtype, shape, layout),
+               mask(Dtype::kBit, shape, layout);
+  Buffer dx(dtype, shape, layout);
+  const std::vector<double> xv = x.values(), dyv = dy.values(), before = held.values();
+  // forward(): fills y. backward(beta): fills dx. value, slope: of x.
+  const auto check = [&](const char* name, const auto& forward, const auto& backward,
+                         const auto& value, const auto& slope) {
+    INFO(name << " " << to_string(dtype));
+    std::vector<double> ys(xv.size()), dxs(xv.size());
+    for (const float beta : {0.0f, 1.0f}) {
+      for (size_t i = 0; i < xv.size(); ++i) {
+        ys[i] = value(xv[i]);
+        dxs[i] = dyv[i] * slope(xv[i]) + (beta == 0 ? 0 : before[i]);
+      }
+      dx.set(beta == 0 ? std::vector<double>(xv.size(), NAN) : before);
+      forward();
+      backward(beta);
+      CHECK(relative_error(y.values(), ys) < tolerance);
+      CHECK(relative_error(dx.values(), dxs) < tolerance);
+    }
+  };
+  const auto logistic = [](double z) { return 1 / (1 + std::exp(-z)); };
+  check(
+      "silu", [&] { silu(exec, y, x); }, [&](float b) { silu_backward(exec, dx, dy, x, b); },
+      [&](double z) { return z * logistic(z); },
+      [&](double z) { return logistic(z) + z * logistic(z) * logistic(-z); });
+  check(
+      "softplus", [&] { softplus(exec, y, x, 2); },
+      [&](float b) { softplus_backward(exec, dx, dy, x, 2, b); },
+      [&](double z) { return std::log(1 + std::exp(2 * z)) / 2; },
+      [&](double z) { return logistic(2 * z); });
+  check(
+      "leaky_relu", [&] { leaky_relu(exec, y, mask, x, 0.25); },
+      [&](float b) { leaky_relu_backward(exec, dx, dy, mask, 0.25, b); },
+      [&](double z) { return z > 0 ? z : z / 4; }, [&](double z) { return z > 0 ? 1 : 0.25; });
+}
+
+}  // namespace
+
+TEST_CASE("smooth and leaky launches: both layouts, float32 and bfloat16") {
+  for (const Layout layout : kLayouts) {
+    check_smooth_launches(Dtype::kFloat32, layout, 8 * FLT_EPSILON);
+    check_smooth_launches(Dtype::kBFloat16, layout, 1.0 / 256);
+  }
+}
+
 TEST_CASE("relu at exactly 0 is off, in the value and in the mask") {
   CHECK(Relu{}(0.0).value[1] == 0);
   CHECK(Relu{}(-0.0).value[1] == 0);

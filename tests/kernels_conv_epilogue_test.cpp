@@ -78,6 +78,36 @@ void check_rectified(const ConvCase& c, Dtype dtype) {
   }
 }
 
+// The end of a post-activation block.
+void check_added_rectified(const ConvCase& c, Dtype dtype, bool in_place, bool with_mask) {
+  INFO(name_of(c) << " " << to_string(dtype) << ": bias, residual" << (in_place ? ", in place" : "")
+                  << ", ReLU" << (with_mask ? " and its mask" : ""));
+  Case t{c, dtype};
+  const Doubles bias = rounded_to(Dtype::kFloat32, random_vector(c.outputs, 4)),
+                before = rounded_to(dtype, random_vector(c.y().count(), 5));
+  const Doubles bare = t.forward(false), magnitude = t.forward(true);
+  const Buffer x = t.buffer(c.x(), t.x), w = t.filter(), b = t.channels(c.outputs, bias),
+               residual = t.buffer(c.y(), before);
+  const Buffer y = in_place ? t.buffer(c.y(), before) : Buffer(dtype, c.y(), layout_here());
+  const Buffer mask(Dtype::kBit, c.y(), layout_here());
+  conv2d_forward(t.exec, y, x, {w}, c.options(),
+                 {.bias = &b.view(),
+                  .residual = in_place ? &y.view() : &residual.view(),
+                  .relu = true,
+                  .mask = with_mask ? &mask.view() : nullptr});
+  const Doubles ys = y.values(), bits = mask.values();
+  size_t off = 0;
+  for (size_t i = 0; i < ys.size(); ++i) {
+    const double sum = bare[i] + bias[i % static_cast<size_t>(c.outputs)] + before[i];
+    const double exact = std::max(0.0, sum), largest = magnitude[i] + 1 + std::abs(before[i]);
+    REQUIRE(std::abs(ys[i] - exact) <= t.tolerance_of(exact, largest, c.filter().per_sample()));
+    if (with_mask) REQUIRE(bits[i] == (ys[i] > 0 ? 1 : 0));
+    off += sum < 0;
+  }
+  CHECK(off > ys.size() / 8);  // the ReLU had something to do
+  CHECK((in_place || residual.values() == before));
+}
+
 void check_normed(const ConvCase& c, Dtype dtype, bool in_place, bool with_mask) {
   INFO(name_of(c) << " " << to_string(dtype) << ": residual" << (in_place ? ", in place" : "")
                   << ", a normed output" << (with_mask ? " and its mask" : ""));
@@ -145,7 +175,10 @@ TEST_CASE("conv2d: masks and second outputs", "[conv2d][products]") {
     for (const ConvCase& c : kEpilogueCases) {
       check_rectified(c, dtype);
       for (const bool in_place : {false, true})
-        for (const bool with_mask : {false, true}) check_normed(c, dtype, in_place, with_mask);
+        for (const bool with_mask : {false, true}) {
+          check_added_rectified(c, dtype, in_place, with_mask);
+          check_normed(c, dtype, in_place, with_mask);
+        }
     }
 }
 

@@ -23,6 +23,12 @@ const Case kCases[] = {
     {{3, 7, 8, 5}, {2, 3}},     {{2, 4, 4, 32}, {1, 1}}, {{2, 4, 5, 48}, {4, 4}},
     {{40, 14, 14, 16}, {2, 2}},
 };
+// Max pooling alone: the ImageNet stem's, also where the last window needs the padding, and a
+// window that meets the image in a corner only.
+const Case kPaddedCases[] = {{{2, 7, 8, 16}, {3, 2, 1}},
+                             {{2, 6, 9, 20}, {3, 2, 1}},
+                             {{1, 2, 3, 5}, {4, 3, 2}},
+                             {{2, 1, 1, 3}, {3, 2, 1}}};
 constexpr Layout kLayouts[] = {Layout::kChannelsLast, Layout::kBlocked16};
 
 bool fits(const Case& c, Layout layout) {
@@ -69,7 +75,10 @@ std::pair<std::vector<double>, std::vector<size_t>> plain_max(const std::vector<
   each_output(ys, [&](size_t to, int64_t n, int64_t h, int64_t w, int64_t c) {
     for (int i = 0; i < window.size; ++i)
       for (int j = 0; j < window.size; ++j) {
-        const size_t at = offset(xs, n, h * window.stride + i, w * window.stride + j, c);
+        const int64_t row = h * window.stride + i - window.pad,
+                      column = w * window.stride + j - window.pad;
+        if (row < 0 || row >= xs.h || column < 0 || column >= xs.w) continue;
+        const size_t at = offset(xs, n, row, column, c);
         if (x[at] > y[to]) y[to] = x[at], from[to] = at;
       }
   });
@@ -83,6 +92,9 @@ TEST_CASE("pool_shape: windows that would leave the image are not formed") {
   CHECK(pool_shape({2, 2, 2, 3}, {2, 2}) == Shape{2, 1, 1, 3});
   CHECK_THROWS_AS(pool_shape({2, 2, 2, 3}, {3, 1}), Error);
   CHECK_THROWS_AS(pool_shape({2, 2, 2, 3}, {2, 0}), Error);
+  CHECK(pool_shape({2, 112, 7, 3}, {3, 2, 1}) == Shape{2, 56, 4, 3});
+  CHECK_THROWS_WITH(pool_shape({2, 8, 8, 3}, {3, 2, 2}),
+                    "pooling: padding of 2 around a window of 3 x 3; from 0 to 1 are possible");
 }
 
 TEST_CASE("average pooling: plain loops, and backward is the adjoint") {
@@ -109,14 +121,17 @@ TEST_CASE("average pooling: plain loops, and backward is the adjoint") {
 
 TEST_CASE("max pooling: plain loops, and backward scatters to the first maximum") {
   Exec exec(kTestDevice, 2);
-  for (const Case& test : kCases)
+  std::vector<Case> cases(std::begin(kCases), std::end(kCases));
+  cases.insert(cases.end(), std::begin(kPaddedCases), std::end(kPaddedCases));
+  for (const Case& test : cases)
     for (const Layout layout : kLayouts)
       for (const bool ties : {false, true}) {
         if (!fits(test, layout)) continue;
         const Shape ys = pool_shape(test.x, test.window);
         const int64_t count = test.x.count();
         const Buffer x(Dtype::kFloat64, test.x,
-                       ties ? testing::random_integers(count, 1, 0, 1) : random_vector(count, 1),
+                       ties ? testing::random_integers(count, 1, 0, 1)
+                            : random_vector(count, 1, -2, -1),  // below what padding might hold
                        layout);
         const Buffer dy(Dtype::kFloat64, ys, random_vector(ys.count(), 2), layout);
         const Buffer y(Dtype::kFloat64, ys, layout), argmax(Dtype::kUint8, ys, layout),
@@ -138,6 +153,8 @@ TEST_CASE("max pooling refuses windows whose position does not fit into a byte")
       argmax(Dtype::kUint8, {1, 1, 1, 1});
   CHECK_THROWS_AS(max_pool_forward(exec, y, argmax, x, {16, 1}), Error);
   CHECK_THROWS_AS(avg_pool_forward(exec, x, x, {2, 2}), Error);
+  CHECK_THROWS_WITH(avg_pool_forward(exec, x, x, {3, 1, 1}),
+                    "avg_pool: padding is for max pooling only, got 1");
 }
 
 namespace {
@@ -178,6 +195,28 @@ TEST_CASE("global average pooling: means, and backward spreads evenly, in every 
   for (const int64_t channels : {1, 3, 15, 17, 100})
     check_global_average(Dtype::kFloat32, {3, 4, 5, channels}, Layout::kChannelsLast,
                          64.0 / (1 << 24));
+}
+
+TEST_CASE("max pooling in every dtype picks what float64 picks") {
+  Exec exec(kTestDevice, 2);
+  const Shape xs{2, 7, 6, 20};
+  const PoolWindow window{3, 2, 1};
+  const Shape ys = pool_shape(xs, window);
+  for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16}) {
+    const auto rounded = [&](int64_t count, uint64_t seed) {
+      return testing::rounded_to(dtype, random_vector(count, seed));
+    };
+    std::vector<std::vector<double>> results[2];
+    for (const Dtype in : {Dtype::kFloat64, dtype}) {
+      const Buffer x(in, xs, rounded(xs.count(), 1)), dy(in, ys, rounded(ys.count(), 2));
+      const Buffer y(in, ys), argmax(Dtype::kUint8, ys), dx(in, xs);
+      max_pool_forward(exec, y, argmax, x, window);
+      max_pool_backward(exec, dx, dy, argmax, window);
+      results[in == dtype] = {y.values(), argmax.values(),
+                              testing::rounded_to(Dtype::kBFloat16, dx.values())};
+    }
+    CHECK((results[0] == results[1]));
+  }
 }
 
 TEST_CASE("pooling: bfloat16 is rounded once, from the exact mean") {

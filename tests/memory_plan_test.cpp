@@ -68,7 +68,8 @@ Recipe resnet_recipe() {
 }  // namespace
 
 TEST_CASE("memory plan: a planned step takes what a real one takes", "[memory]") {
-  for (const char* name : {"cnn_small", "preact_resnet18", "preact_resnet18_raw"})
+  for (const char* name :
+       {"cnn_small", "preact_resnet18", "preact_resnet18_raw", "resnet18", "resnet50"})
     for (const int width : {4, 16})  // channels last, and in blocks
       for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16})
         for (const TrainingMethod& method : {TrainingMethod{}, attacked_by(pgd({}, 2, 0.01), dtype),

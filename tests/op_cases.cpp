@@ -103,6 +103,40 @@ OpCase convolution_norm_relu(int64_t in, int64_t out) {
           }};
 }
 
+OpCase convolution_norm(int64_t in, int64_t out) {
+  return {fmt::format("conv_norm {} -> {}", in, out),
+          {{image(in)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv("conv", in, out, 1, 2);
+            const NormParams norm = build.norm("norm", out);
+            return {[=](Pass& p, Vars x) { return conv_norm(p, std::move(x[0]), conv, norm); }, {}};
+          }};
+}
+
+// The residual is written over where nobody else holds it.
+OpCase convolution_norm_add_relu(int64_t in, int64_t out, bool shared) {
+  return {fmt::format("conv_norm_add_relu {} -> {}, residual {}", in, out,
+                      shared ? "shared" : "not shared"),
+          {{image(in)}, {image(out)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const ConvParams conv = build.conv("conv", in, out, 3, 1);
+            const NormParams norm = build.norm("norm", out);
+            const Build fused = [=](Pass& p, Vars x) {
+              Var beside = shared ? x[1] : Var{};
+              Var y = conv_norm_add_relu(p, std::move(x[0]), conv, norm, std::move(x[1]));
+              return shared ? add(p, std::move(y), std::move(beside)) : y;
+            };
+            return {fused, [=](Pass& p, Vars x) {
+                      return add(
+                          p,
+                          batch_norm(p, conv2d(p, std::move(x[0]), conv), norm, Activation::kNone),
+                          x[1]);
+                    }};
+          }};
+}
+
 // Both results are used, so that the gradients of the sum and of its norm-ReLU meet.
 OpCase convolution_add_norm_relu(int64_t in, int64_t out, bool shared) {
   return {
@@ -156,6 +190,21 @@ OpCase gates(int64_t channels) {
                       const Var between = batch_norm(p, x[0], first, Activation::kNone);
                       const Var z = batch_norm(p, between, second, Activation::kNone);
                       return conv2d_add(p, z, conv, avg_pool(p, z, {2, 2}));
+                    },
+                    {}};
+          }};
+}
+
+// A smooth activation of a norm's output: under constants the norm is a gate that its gradient goes
+// through.
+OpCase smooth_after_norm(int64_t channels) {
+  return {fmt::format("silu after batch_norm of {}", channels),
+          {{image(channels)}},
+          true,
+          [=](LayerBuilder& build) -> Op {
+            const NormParams norm = build.norm("norm", channels);
+            return {[=](Pass& p, Vars x) {
+                      return silu(p, batch_norm(p, std::move(x[0]), norm, Activation::kNone));
                     },
                     {}};
           }};
@@ -225,6 +274,15 @@ void add_pointwise(std::vector<OpCase>& cases, int64_t channels) {
       named("relu"), {x}, [](Pass& p, Vars in) { return relu(p, std::move(in[0])); },
       [](Pass&, Vars in) { return in[0]; }));
   cases.push_back(without_parameters(
+      named("leaky_relu"), {x}, [](Pass& p, Vars in) { return leaky_relu(p, in[0], 0.125); },
+      [](Pass&, Vars in) { return in[0]; }));
+  cases.push_back(without_parameters(named("silu"), {x},
+                                     [](Pass& p, Vars in) { return silu(p, std::move(in[0])); }));
+  for (const double sharpness : {1.0, 5.0})
+    cases.push_back(
+        without_parameters(fmt::format("softplus of sharpness {} of {}", sharpness, channels), {x},
+                           [=](Pass& p, Vars in) { return softplus(p, in[0], sharpness); }));
+  cases.push_back(without_parameters(
       named("relu twice, beside its input"), {x},
       [](Pass& p, Vars in) {
         const Var y = relu(p, in[0]);
@@ -254,6 +312,10 @@ void add_pooling(std::vector<OpCase>& cases, int64_t channels) {
       return max_pool(p, std::move(in[0]), window);
     }));
   }
+  cases.push_back(without_parameters(fmt::format("max_pool 3 s2 p1 of {}", channels), {distinct},
+                                     [](Pass& p, Vars in) {
+                                       return max_pool(p, std::move(in[0]), {3, 2, 1});
+                                     }));
   cases.push_back(
       without_parameters(fmt::format("global_avg_pool of {}", channels), {x},
                          [](Pass& p, Vars in) { return global_avg_pool(p, std::move(in[0])); }));
@@ -269,7 +331,10 @@ std::vector<OpCase> make_cases() {
     cases.push_back(convolution_add(in, out, true));
     cases.push_back(convolution_bias(in, out, false));
     cases.push_back(convolution_bias(in, out, true));
+    cases.push_back(convolution_norm(in, out));
     cases.push_back(convolution_norm_relu(in, out));
+    for (const bool shared : {false, true})
+      cases.push_back(convolution_norm_add_relu(in, out, shared));
     for (const bool shared : {false, true}) cases.push_back(norm_add_relu(out, shared));
     cases.push_back(convolution_with_norm_relu(in, out));
     cases.push_back(convolution_add_norm_relu(in, out, false));
@@ -278,6 +343,7 @@ std::vector<OpCase> make_cases() {
   for (const int64_t channels : {5, 32}) {
     cases.push_back(norm(channels, false));
     cases.push_back(norm(channels, true));
+    cases.push_back(smooth_after_norm(channels));
     add_pointwise(cases, channels);
     add_pooling(cases, channels);
   }

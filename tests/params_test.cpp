@@ -155,6 +155,48 @@ TEST_CASE("Initialisation is PyTorch's: uniform within 1 / sqrt(fan in), norms 1
   CHECK_FALSE(std::equal(bias.begin(), bias.end(), filter.begin()));
 }
 
+// Moments of many drawn numbers against the distribution's, six standard deviations let pass.
+TEST_CASE("Initialisation follows the architecture's source where it departs from PyTorch's",
+          "[params]") {
+  Exec exec({}, 1);
+  ParamStore params;
+  LayerBuilder he(params, {.filter = Init::kHeFanOut, .matrix_bias = Init::kZero});
+  he.conv("he", 24, 40, 3, 1);
+  he.linear("fc", 45, 10);
+  LayerBuilder haiku(params, {.filter = Init::kTruncatedFanIn, .matrix = Init::kZero});
+  haiku.conv("haiku", 24, 40, 3, 1);
+  haiku.linear("logits", 45, 10);
+  params.allocate();
+  initialize(exec, params, 5);
+  const auto values = [&](int id) { return values_of(params.master(ParamId{id})); };
+  const auto moment = [](const Vector& x, int power) {
+    double sum = 0;
+    for (const double value : x) sum += std::pow(value, power);
+    return sum / static_cast<double>(x.size());
+  };
+  const double count = 24 * 40 * 9;
+  const double he_variance = 2.0 / (40 * 9);
+  CHECK(std::abs(moment(values(0), 1)) < 6 * std::sqrt(he_variance / count));
+  CHECK(moment(values(0), 2) / he_variance == Approx(1).margin(6 * std::sqrt(2 / count)));
+  // Normal, not uniform: the fourth moment is 3, that of uniform numbers 1.8.
+  CHECK(moment(values(0), 4) / (he_variance * he_variance) ==
+        Approx(3).margin(6 * std::sqrt(96 / count)));
+  CHECK(values(2) == Vector(10, 0));
+  CHECK(moment(values(1), 2) == Approx(1.0 / 45 / 3).epsilon(0.2));
+
+  // A normal number cut off at two standard deviations has 0.7737 of the variance.
+  const double sigma = 1 / std::sqrt(24.0 * 9);
+  const Vector cut = values(3);
+  const auto [lowest, highest] = std::minmax_element(cut.begin(), cut.end());
+  CHECK(*lowest >= -2.0001 * sigma);
+  CHECK(*highest <= 2.0001 * sigma);
+  CHECK(*lowest < -1.98 * sigma);
+  CHECK(*highest > 1.98 * sigma);
+  CHECK(moment(cut, 2) / (sigma * sigma) == Approx(0.7737).margin(6 * 0.82 / std::sqrt(count)));
+  CHECK(values(4) == Vector(450, 0));
+  CHECK(moment(values(5), 2) > 0);
+}
+
 TEST_CASE("Initialisation depends on the seed, and on nothing else", "[params]") {
   Exec one({}, 1), two({}, 2);
   CHECK(initialized(one, 5) == initialized(two, 5));

@@ -39,6 +39,11 @@ Var record_conv(Pass& p, Tensor y, const Var& x, const ConvParams& conv, const F
   });
 }
 
+// Norms are constants that nobody wants a gradient of.
+bool folds_norms(const Pass& p) {
+  return p.options.bn == BnMode::kRunning && !p.wants_parameter_gradients();
+}
+
 Tensor mask_like(Pass& p, const Tensor& y) { return p.empty(y.shape(), Dtype::kBit, y.layout()); }
 
 }  // namespace
@@ -67,7 +72,7 @@ Var convolve(Pass& p, const Var& x, const ConvParams& conv, Var* residual,
 
 SumAndNormed convolve_norm_relu(Pass& p, const Var& x, const ConvParams& conv, Var* residual,
                                 const NormParams& norm) {
-  if (p.options.bn != BnMode::kRunning || p.wants_parameter_gradients()) {
+  if (!folds_norms(p)) {
     Var sum = convolve(p, x, conv, residual, nullptr);
     Var normed = batch_norm(p, sum, norm, Activation::kRelu);
     return {std::move(sum), std::move(normed)};
@@ -125,20 +130,46 @@ Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation) {
   return out;
 }
 
-Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm) {
-  if (p.options.bn != BnMode::kRunning || p.wants_parameter_gradients())
-    return batch_norm(p, conv2d(p, std::move(x), conv), norm, Activation::kRelu);
+namespace {
 
-  Tensor y = output_for(p, x, conv);
+// relu?(norm(x * w) (+ residual)) under constants: one convolution with the norm in its filter.
+Var convolve_folded(Pass& p, const Var& x, const ConvParams& conv, const NormParams& norm,
+                    bool rectified, Var* residual) {
   const WeightCache::Folded folded =
       p.params.cache().folded(p.exec, p.params, conv.weight, norm, p.options.dtype);
-  const Tensor mask = x.needs_gradient() ? mask_like(p, y) : Tensor();
+  const GradientTarget to_residual = residual ? GradientTarget(*residual) : GradientTarget();
+  const Tensor before = residual ? std::move(residual->value) : Tensor();
+  // In place where nobody else needs the residual.
+  Tensor y = before && before.is_sole_owner() ? before : output_for(p, x, conv);
+  const bool recorded = x.needs_gradient() || to_residual.wanted();
+  const Tensor mask = rectified && recorded ? mask_like(p, y) : Tensor();
   conv2d_forward(p.exec, y, x.value, folded.filter, conv.options,
-                 {.bias = &folded.bias, .relu = true, .mask = mask ? &mask.view() : nullptr});
+                 {.bias = &folded.bias,
+                  .residual = before ? &before.view() : nullptr,
+                  .relu = rectified,
+                  .mask = mask ? &mask.view() : nullptr});
 
-  Var out = record_conv(p, std::move(y), x, conv, folded.filter);
+  Var out = record_conv(p, std::move(y), x, conv, folded.filter, to_residual);
   out.gate = {mask, {}};
   return out;
+}
+
+}  // namespace
+
+Var conv_norm(Pass& p, Var x, const ConvParams& conv, const NormParams& norm) {
+  if (folds_norms(p)) return convolve_folded(p, x, conv, norm, false, nullptr);
+  return batch_norm(p, conv2d(p, std::move(x), conv), norm, Activation::kNone);
+}
+
+Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm) {
+  if (folds_norms(p)) return convolve_folded(p, x, conv, norm, true, nullptr);
+  return batch_norm(p, conv2d(p, std::move(x), conv), norm, Activation::kRelu);
+}
+
+Var conv_norm_add_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm,
+                       Var residual) {
+  if (folds_norms(p)) return convolve_folded(p, x, conv, norm, true, &residual);
+  return batch_norm_add_relu(p, conv2d(p, std::move(x), conv), norm, residual);
 }
 
 }  // namespace ringfort

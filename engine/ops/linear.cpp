@@ -4,9 +4,15 @@
 #include "kernels/gemm.h"
 
 namespace ringfort {
+namespace {
+
+// (out, H, W, C) of a flattened image is (out, 1, 1, H W C).
+View as_matrix(const View& w) { return reshaped(w, matrix_shape(w.shape.n, w.shape.per_sample())); }
+
+}  // namespace
 
 Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dtype out) {
-  const View w = p.params.compute(layer.weight, p.options.dtype);  // (out, 1, 1, in)
+  const View w = as_matrix(p.params.compute(layer.weight, p.options.dtype));
   const View bias = p.params.master(layer.bias);
   const bool rectified = activation == Activation::kRelu;
   Tensor y = p.empty(matrix_shape(x.value.shape().n, w.shape.n), out);
@@ -31,7 +37,7 @@ Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dty
     }
     if (kept)
       p.write_gradient(layer.weight, [&](View dw, float beta) {
-        gemm(p.exec, dw, dy, kept, {.transpose_a = true, .beta = beta});
+        gemm(p.exec, as_matrix(dw), dy, kept, {.transpose_a = true, .beta = beta});
       });
     if (to_x.wanted())
       p.write_input_gradient(to_x,

@@ -21,7 +21,7 @@ struct ConvParams {
 };
 
 struct LinearParams {
-  ParamId weight = ParamId::kNone;  // (out, 1, 1, in)
+  ParamId weight = ParamId::kNone;  // (out, 1, 1, in), or (out, H, W, C) after a flattening
   ParamId bias = ParamId::kNone;    // (out)
 };
 
@@ -45,8 +45,13 @@ Var conv2d_bias(Pass& p, Var x, const ConvParams& conv, Activation activation);
 Var batch_norm(Pass& p, Var x, const NormParams& norm, Activation activation);
 // relu(norm(x) + residual): the end of a post-activation block (He et al. 2016a)
 Var batch_norm_add_relu(Pass& p, Var x, const NormParams& norm, const Var& residual);
+// norm(x * w): a projection on the way to a sum
+Var conv_norm(Pass& p, Var x, const ConvParams& conv, const NormParams& norm);
 // relu(norm(x * w))
 Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm);
+// relu(norm(x * w) + residual): the last convolution of a post-activation block with its end
+Var conv_norm_add_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm,
+                       Var residual);
 
 // --- the rest (linear.cpp, pointwise.cpp, pooling.cpp, loss.cpp) ---
 
@@ -54,6 +59,12 @@ Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& nor
 // computes in.
 Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dtype out);
 Var relu(Pass& p, Var x);
+// x where it is positive, else slope x, 0 < slope < 1 (Madry et al. 2018 train with 0.1). Keeps one
+// bit per element.
+Var leaky_relu(Pass& p, Var x, double slope);
+// x sigmoid(x), and log(1 + exp(sharpness x)) / sharpness: smooth, so their input is kept.
+Var silu(Pass& p, Var x);
+Var softplus(Pass& p, Var x, double sharpness = 1);
 Var add(Pass& p, Var a, Var b);
 // (pixels - mean) / std per channel, in the dtype of the pass: a model's first layer.
 Var normalize(Pass& p, Var x, const Tensor& scale, const Tensor& shift);

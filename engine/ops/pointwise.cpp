@@ -1,4 +1,4 @@
-// ReLU, addition, input normalisation, flattening.
+// Activations, addition, input normalisation, flattening.
 #include "engine/ops/ops.h"
 #include "kernels/activation.h"
 
@@ -10,6 +10,42 @@ Var relu(Pass& p, Var x) {
   relu(p.exec, y, mask, x.value);
   if (!x.needs_gradient()) return {std::move(y), -1};
   return p.gated(x, std::move(y), {mask, {}});
+}
+
+Var leaky_relu(Pass& p, Var x, double slope) {
+  require(slope > 0 && slope < 1, "leaky_relu: the slope must be in (0, 1), got {}", slope);
+  Tensor y = p.empty_like(x.value);
+  const Tensor mask = p.empty(y.shape(), Dtype::kBit, y.layout());
+  leaky_relu(p.exec, y, mask, x.value, slope);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y), [&p, slope, mask, to_x = GradientTarget(x)](const Tensor& dy) {
+    p.write_input_gradient(
+        to_x, [&](View dx, float beta) { leaky_relu_backward(p.exec, dx, dy, mask, slope, beta); });
+  });
+}
+
+Var silu(Pass& p, Var x) {
+  Tensor y = p.empty_like(x.value);
+  silu(p.exec, y, x.value);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(
+      std::move(y), [&p, to_x = GradientTarget(x), kept = x.value](const Tensor& dy) {
+        p.write_input_gradient(
+            to_x, [&](View dx, float beta) { silu_backward(p.exec, dx, dy, kept, beta); });
+      });
+}
+
+Var softplus(Pass& p, Var x, double sharpness) {
+  require(sharpness > 0, "softplus: the sharpness must be positive, got {}", sharpness);
+  Tensor y = p.empty_like(x.value);
+  softplus(p.exec, y, x.value, sharpness);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y),
+                       [&p, sharpness, to_x = GradientTarget(x), kept = x.value](const Tensor& dy) {
+                         p.write_input_gradient(to_x, [&](View dx, float beta) {
+                           softplus_backward(p.exec, dx, dy, kept, sharpness, beta);
+                         });
+                       });
 }
 
 Var add(Pass& p, Var a, Var b) {
