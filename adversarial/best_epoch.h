@@ -19,6 +19,12 @@ class BestEpoch {
     return true;
   }
 
+  // Goes on with what another has seen.
+  void resume(int epoch, std::optional<double> robust_accuracy) {
+    epoch_ = epoch;
+    robust_accuracy_ = robust_accuracy;
+  }
+
   int epoch() const { return epoch_; }  // 0: none yet
   std::optional<double> robust_accuracy() const { return robust_accuracy_; }
 

@@ -40,6 +40,12 @@ class CollapseDetector {
                     : "a smaller --lr helps");
   }
   double best() const { return best_; }
+  double training_at_best() const { return training_at_best_; }
+  // Goes on with what another has seen.
+  void resume(double best, double training_at_best) {
+    best_ = best;
+    training_at_best_ = training_at_best;
+  }
 
  private:
   // Three standard errors of (a probe whose expectation is half the best) - (half the best): both

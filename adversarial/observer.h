@@ -42,6 +42,16 @@ class TrainingObserver {
   virtual void on_step(const StepRecord&) {}
   virtual void on_epoch(const EpochRecord&) {}
   virtual void on_message(const std::string& /*sentence*/) {}  // said at once: collapse, fall-backs
+
+  virtual void on_end() {}  // training is over, and not only stopped
+
+  // A state is about to be saved: what the observer needs to take up its records from here is kept
+  // in it, and given back in place of on_start() when training goes on from that state.
+  virtual std::string on_save() { return {}; }
+  virtual void on_resume(const std::string& /*header*/, const std::string& /*saved*/,
+                         int64_t /*step*/) {}
+  // Asked after every step. True: training saves its state and returns.
+  virtual bool stop_requested() { return false; }
 };
 
 }  // namespace ringfort

@@ -58,6 +58,7 @@ struct Recipe {
   double collapse_drop = 0.2;        // collapse: probe accuracy falls this far below its best
   std::string on_collapse = "stop";  // stop | restore | continue
   int val_attack_steps = 10;         // held-out PGD at each epoch's end
+  int64_t save_every = 1000;         // steps between saved states; 0: only where it is stopped
 
   // numbers and machine
   std::string dtype = "float32";         // float32 | bfloat16

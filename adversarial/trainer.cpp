@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "adversarial/input.h"
+#include "adversarial/state_files.h"
 #include "engine/transfer.h"
 #include "engine/version.h"
 #include "kernels/plans.h"
@@ -13,10 +14,6 @@
 
 namespace ringfort {
 namespace {
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 ScheduleKind parse_schedule(const std::string& name) {
   if (name == "constant") return ScheduleKind::kConstant;
@@ -49,6 +46,10 @@ int64_t probe_images(const Recipe& recipe) {
 }
 
 }  // namespace
+
+double Trainer::now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure)
     : exec_(exec),
@@ -123,20 +124,36 @@ double Trainer::under_validation_attack(Model& model, const AttackInput& images,
 TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserver& observer) {
   folder_ = folder;
   observer_ = &observer;
-  started_ = now();
-  observer_->on_start(fmt::format(
+  const std::string header = fmt::format(
       "{} (width {}, {} parameters) on {}: {} by {}; {} steps of {} images, {} threads",
       model_->spec().name, model_->spec().width, model_->params().parameter_count(), data_.name,
       recipe_.method, method_.inner ? describe(*method_.inner) : "no attack", total_steps_,
-      recipe_.batch_size, exec_.threads()));
-  if (!broken_held_out_.empty())
-    observer_->on_message("of the images held out, " + describe(broken_held_out_));
-  record_started_ = now();
-  for (int epoch = 0; epoch < recipe_.epochs && result_.steps < total_steps_; ++epoch)
-    if (!run_epoch(epoch)) break;
+      recipe_.batch_size, exec_.threads());
+  const int64_t per_epoch = feed_->loader().batches_per_epoch();
+  int64_t first_batch = 0;
+  int epoch = 0;
+  if (resumed_) {
+    // A state saved after an epoch's last step is from before that epoch's end.
+    epoch = static_cast<int>(std::max<int64_t>(result_.steps - 1, 0) / per_epoch);
+    first_batch = result_.steps - epoch * per_epoch;
+    observer_->on_resume(header, *resumed_, result_.steps);
+  } else {
+    started_ = epoch_started_ = record_started_ = now();
+    observer_->on_start(header);
+    if (!broken_held_out_.empty())
+      observer_->on_message("of the images held out, " + describe(broken_held_out_));
+  }
+  bool more = true;
+  for (; more && epoch < recipe_.epochs && (result_.steps < total_steps_ || first_batch > 0);
+       ++epoch)
+    more = run_epoch(epoch, std::exchange(first_batch, 0));
   result_.best = best_;
   result_.seconds = now() - started_;
   exec_.plans().save();
+  if (!result_.interrupted) {
+    observer_->on_end();
+    remove_states(folder_);
+  }
   return result_;
 }
 
@@ -151,45 +168,59 @@ StepTotals Trainer::take_totals() {
   return totals;
 }
 
-// False where training is over: collapsed.
-bool Trainer::run_epoch(int epoch) {
-  epoch_totals_ = {};
-  broken_of_epoch_.clear();
-  epoch_started_ = now();
-  feed_->start_epoch(static_cast<uint32_t>(epoch));
+// False where training is over: collapsed, or asked to stop.
+bool Trainer::run_epoch(int epoch, int64_t first_batch) {
+  if (first_batch == 0) {
+    epoch_totals_ = {};
+    broken_of_epoch_.clear();
+    epoch_started_ = now();
+  }
+  feed_->start_epoch(static_cast<uint32_t>(epoch), first_batch);
   DeviceBatch batch;
-  double lr = 0;
   bool healthy = true;
   while (healthy && result_.steps < total_steps_ && feed_->next(pool_, batch)) {
     broken_of_epoch_.insert(broken_of_epoch_.end(), feed_->broken().begin(), feed_->broken().end());
-    lr = learning_rate(schedule_, result_.steps);
     const auto key = static_cast<uint32_t>(epoch);
-    step_->run(make_input(exec_, pool_, batch, training_augment(recipe_, key), key), lr);
+    step_->run(make_input(exec_, pool_, batch, training_augment(recipe_, key), key),
+               learning_rate(schedule_, result_.steps));
     ++result_.steps;
     const bool probe =
         recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
-    if (!probe && result_.steps % recipe_.log_every != 0 && result_.steps != total_steps_) continue;
-    // Only here does the host wait for the device.
-    const StepTotals totals = take_totals();
-    StepRecord record;
-    record.step = result_.steps;
-    record.total_steps = total_steps_;
-    record.epoch = static_cast<double>(result_.steps) /
-                   static_cast<double>(feed_->loader().batches_per_epoch());
-    record.loss = totals.mean_loss();
-    record.accuracy = totals.accuracy();
-    record.lr = lr;
-    record.images_per_second =
-        static_cast<double>(totals.images) / std::max(now() - record_started_, 1e-9);
-    if (probe) healthy = healthy_after_probe(record);
-    record.seconds = now() - started_;
-    record.eta_seconds = record.seconds / static_cast<double>(result_.steps) *
-                         static_cast<double>(total_steps_ - result_.steps);
-    observer_->on_step(record);
-    record_started_ = now();
+    if (probe || result_.steps % recipe_.log_every == 0 || result_.steps == total_steps_)
+      healthy = record_steps(probe);
+    const bool stop = observer_->stop_requested();
+    if (healthy && (stop || (recipe_.save_every > 0 && result_.steps % recipe_.save_every == 0)))
+      save_state_file();
+    if (healthy && stop) {
+      result_.interrupted = true;
+      return false;
+    }
   }
   if (!healthy) result_.collapsed = true;
-  finish_epoch(epoch, lr);
+  finish_epoch(epoch);
+  return healthy;
+}
+
+// Tells of the steps since the last record; false where training must stop. Only here does the host
+// wait for the device.
+bool Trainer::record_steps(bool probe) {
+  const StepTotals totals = take_totals();
+  StepRecord record;
+  record.step = result_.steps;
+  record.total_steps = total_steps_;
+  record.epoch =
+      static_cast<double>(result_.steps) / static_cast<double>(feed_->loader().batches_per_epoch());
+  record.loss = totals.mean_loss();
+  record.accuracy = totals.accuracy();
+  record.lr = learning_rate(schedule_, result_.steps - 1);
+  record.images_per_second =
+      static_cast<double>(totals.images) / std::max(now() - record_started_, 1e-9);
+  const bool healthy = !probe || healthy_after_probe(record);
+  record.seconds = now() - started_;
+  record.eta_seconds = record.seconds / static_cast<double>(result_.steps) *
+                       static_cast<double>(total_steps_ - result_.steps);
+  observer_->on_step(record);
+  record_started_ = now();
   return healthy;
 }
 
@@ -222,14 +253,14 @@ void Trainer::go_back() {
                   100 * healthy_accuracy_));
 }
 
-void Trainer::finish_epoch(int epoch, double lr) {
+void Trainer::finish_epoch(int epoch) {
   take_totals();  // of the steps since the last record
   EpochRecord record;
   record.epoch = epoch + 1;
   record.step = result_.steps;
   record.train_loss = epoch_totals_.mean_loss();
   record.train_accuracy = epoch_totals_.accuracy();
-  record.lr = lr;
+  record.lr = learning_rate(schedule_, result_.steps - 1);
   record.images_per_second =
       static_cast<double>(epoch_totals_.images) / std::max(now() - epoch_started_, 1e-9);
   if (validation_.x_nat) {

@@ -23,7 +23,8 @@ struct TrainingResult {
   int64_t steps = 0;
   double seconds = 0;  // training and validation
   BestEpoch best;
-  bool collapsed = false;  // training stopped because of catastrophic overfitting
+  bool collapsed = false;    // training stopped because of catastrophic overfitting
+  bool interrupted = false;  // the observer asked it to stop; its state is saved
 };
 
 // Robust accuracy of the model on some images under PGD with so many steps, in [0, 1].
@@ -37,8 +38,14 @@ class Trainer {
   Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure = {});
   ~Trainer();
 
+  // Takes up a training where a state file of the same recipe left it: everything that follows has
+  // the bytes it would have had. Before run(). Errors: a file that is damaged or of another
+  // training.
+  void resume(const std::filesystem::path& state);
+
   // Writes best.safetensors and last.safetensors into `folder`, which exists, and tells `observer`.
-  // Called once.
+  // Every save_every steps, and when the observer asks to stop, the state of training is saved
+  // there too (state_files.h). Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
   Model& model() { return *model_; }
   const Sgd& optimizer() const { return step_->optimizer(); }
@@ -52,11 +59,16 @@ class Trainer {
  private:
   AttackInput held_out(int64_t count, std::vector<BrokenImage>* broken);
   double under_validation_attack(Model& model, const AttackInput& images, int steps);
-  bool run_epoch(int epoch);
+  static double now();  // seconds on the steady clock
+  bool run_epoch(int epoch, int64_t first_batch);
+  bool record_steps(bool probe);
+  std::vector<NamedView> state() const;
+  std::string progress() const;  // the numbers beside it, as JSON
+  void save_state_file();
   StepTotals take_totals();
   bool healthy_after_probe(StepRecord& record);
   void go_back();  // to the last healthy probe
-  void finish_epoch(int epoch, double lr);
+  void finish_epoch(int epoch);
   void save(const char* name, const EpochRecord& record);
 
   Exec& exec_;
@@ -82,7 +94,8 @@ class Trainer {
   double epoch_started_ = 0, record_started_ = 0;  // seconds on the steady clock
   TrainingResult result_;
   int64_t total_steps_ = 0;
-  double started_ = 0;  // seconds on the steady clock
+  double started_ = 0;                  // seconds on the steady clock
+  std::optional<std::string> resumed_;  // what the observer had kept in the state
 };
 
 }  // namespace ringfort

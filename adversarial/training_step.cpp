@@ -63,6 +63,12 @@ void TrainingStep::train() {
                    labels_);
 }
 
+std::vector<NamedView> TrainingStep::state() const {
+  std::vector<NamedView> all = optimizer_.state();
+  all.push_back({"totals", totals_});
+  return all;
+}
+
 StepTotals TrainingStep::take_totals() {
   std::array<double, 2> sums{};
   to_host(exec_, sums.data(), totals_);

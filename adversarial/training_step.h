@@ -33,6 +33,12 @@ class TrainingStep {
   // Of the steps since the last call; waits until they are done.
   StepTotals take_totals();
 
+  // What it carries from step to step beside the model: the optimizer's state and the totals since
+  // the last take_totals(), which are of pending_images().
+  std::vector<NamedView> state() const;
+  int64_t pending_images() const { return images_; }
+  void set_pending_images(int64_t images) { images_ = images; }
+
   Sgd& optimizer() { return optimizer_; }
   int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }
   // Kernels that one step launches, as recorded; 0 where it is not.

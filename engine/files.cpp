@@ -3,12 +3,14 @@
 #include "engine/files.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <system_error>
 
 #include "kernels/error.h"
@@ -147,6 +149,23 @@ void write_file_atomic(const std::filesystem::path& path,
   const FileDescriptor folder(::open(folder_of(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   ok = folder.valid() && (::fsync(folder.get()) == 0 || errno == EINVAL);
   require(ok, "'{}' is written, but its folder could not be flushed to disk: {}", name, reason());
+}
+
+void remove_unfinished_writes(const std::filesystem::path& folder) {
+  // As create_beside names them: ".NAME.tmp-PID-N".
+  std::error_code error;
+  for (std::filesystem::directory_iterator at(folder, error), end; !error && at != end;
+       at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    const size_t mark = name.rfind(".tmp-");
+    if (!name.starts_with('.') || mark == std::string::npos) continue;
+    int pid = 0;
+    const char* first = name.c_str() + mark + 5;
+    const auto [rest, bad] = std::from_chars(first, name.c_str() + name.size(), pid);
+    if (bad != std::errc() || *rest != '-' || pid <= 0) continue;
+    const bool alive = ::kill(pid, 0) == 0 || errno != ESRCH;
+    if (!alive) ::unlink(at->path().c_str());
+  }
 }
 
 void write_text_atomic(const std::filesystem::path& path, std::string_view text) {

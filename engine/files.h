@@ -29,4 +29,7 @@ void write_file_atomic(const std::filesystem::path& path,
                        std::span<const std::span<const std::byte>> parts);
 void write_text_atomic(const std::filesystem::path& path, std::string_view text);
 
+// Removes the temporary files that writers killed meanwhile have left in the folder.
+void remove_unfinished_writes(const std::filesystem::path& folder);
+
 }  // namespace ringfort

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/params.h"
+#include "engine/state_file.h"
 
 namespace ringfort {
 
@@ -28,6 +29,8 @@ class Sgd {
   void step(Exec& exec);
 
   View momentum_buffer() const { return momentum_; }
+  // All that it remembers between steps.
+  std::vector<NamedView> state() const { return {{"optimizer.momentum", momentum_}}; }
   int64_t bytes_reserved() const { return pool_.bytes_reserved(); }
 
  private:

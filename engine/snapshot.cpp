@@ -18,6 +18,12 @@ Snapshot::Snapshot(Exec& exec, Pool& pool, const ParamStore& params, const Sgd& 
       statistics_(copied(exec, pool, params.flat_statistics())),
       momentum_(copied(exec, pool, optimizer.momentum_buffer())) {}
 
+std::vector<NamedView> Snapshot::state(const std::string& prefix) const {
+  return {{prefix + "master", master_},
+          {prefix + "statistics", statistics_},
+          {prefix + "momentum", momentum_}};
+}
+
 void Snapshot::restore(Exec& exec, ParamStore& params, const Sgd& optimizer) const {
   copy_view(exec, params.flat_master(), master_);
   copy_view(exec, params.flat_statistics(), statistics_);

@@ -10,6 +10,9 @@ class Snapshot {
   // Copies weights, running statistics and momentum into memory of the pool, on the device.
   Snapshot(Exec& exec, Pool& pool, const ParamStore& params, const Sgd& optimizer);
 
+  // The copies, of which a state file can be made, by the names below `prefix`.
+  std::vector<NamedView> state(const std::string& prefix) const;
+
   // Writes them back, into the same store and optimizer: the training goes on as it did then. The
   // compute copy follows.
   void restore(Exec& exec, ParamStore& params, const Sgd& optimizer) const;

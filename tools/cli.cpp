@@ -31,6 +31,18 @@ void add_train(CLI::App& app, TrainCommand& command) {
       ->add_option("RECIPE", command.recipe_file, "recipe in TOML, such as recipes/quickstart.toml")
       ->required();
   train->add_flag("--overwrite", command.overwrite, "replace the run that --output holds");
+  const auto resume = [&command](const std::string& how) {
+    if (how != "yes" && how != "auto") usage("--resume: '{}' is not one of yes, auto", how);
+    command.resume = how == "auto" ? Resume::kAuto : Resume::kYes;
+  };
+  train
+      ->add_option_function<std::string>(
+          "--resume", resume,
+          "go on with the run that --output holds; auto: where there is one, else begin [yes]")
+      ->expected(0, 1)
+      ->default_str("yes")
+      ->take_last()
+      ->type_name("");
   for (const RecipeField& field : recipe_fields()) {
     std::string help = field.help;
     for (const std::string& choice : field.choices)

@@ -20,11 +20,19 @@ class UsageError : public Error {
   using Error::Error;
 };
 
-// ringfort train RECIPE.toml [--key value ...] [--overwrite]
+// Whether a run that --output holds is gone on with.
+enum class Resume {
+  kNo,
+  kYes,   // there must be one
+  kAuto,  // where there is one; else training begins
+};
+
+// ringfort train RECIPE.toml [--key value ...] [--overwrite | --resume[=auto]]
 struct TrainCommand {
   std::filesystem::path recipe_file;
   std::vector<Override> overrides;
   bool overwrite = false;  // replace the run that --output holds
+  Resume resume = Resume::kNo;
 };
 
 // ringfort evaluate RUN_OR_CHECKPOINT ...; what is not given comes from the run's recipe.
@@ -62,6 +70,10 @@ struct InfoCommand {
 struct TextCommand {
   std::string text;
 };
+
+// Exit codes beside 0 (done), 1 (failed) and 2 (the command line is wrong).
+inline constexpr int kExitCollapsed = 3;    // catastrophic overfitting; checkpoints are from before
+inline constexpr int kExitInterrupted = 4;  // stopped by a signal, state saved: resume it
 
 // Each returns the exit code of the program and throws Error. `recipe` is validated, overrides in.
 int run_train(const Recipe& recipe, const TrainCommand& command);

@@ -1,5 +1,6 @@
 // The program: parse, run, and turn an error into one sentence on stderr. Exit codes: 0 done, 1
-// failed, 2 the command line is wrong, 3 training stopped because it collapsed.
+// failed, 2 the command line is wrong, 3 training stopped because it collapsed, 4 it was stopped
+// and can be resumed.
 #include <fmt/format.h>
 
 #include <exception>

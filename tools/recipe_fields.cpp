@@ -98,6 +98,8 @@ std::vector<RecipeField> controller_fields() {
        {"stop", "restore", "continue"}},
       {"controller", "val-attack-steps", &Recipe::val_attack_steps,
        "PGD steps on the held-out images at each epoch's end", {1, 10000}},
+      {"controller", "save-every", &Recipe::save_every,
+       "steps between saved states, for --resume; 0: only where a signal stops it", {0, kMaxCount}},
   };
 }
 

@@ -9,7 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
+#include "adversarial/state_files.h"
 #include "engine/files.h"
+#include "engine/json_error.h"
 #include "engine/version.h"
 #include "kernels/error.h"
 #include "tools/evaluation_file.h"
@@ -23,12 +25,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::array kRunFiles = {kRecipeFile,   kSummaryFile, kMetricsFile,    kEvaluationFile,
                                   kExamplesFile, kReportFile,  kBestCheckpoint, kLastCheckpoint};
-
-bool holds_a_run(const fs::path& folder) {
-  for (const char* file : {kRecipeFile, kSummaryFile, kMetricsFile})
-    if (fs::exists(folder / file)) return true;
-  return false;
-}
 
 // Says what is there, so that the reader of the sentence can decide.
 std::string list_run_files(const fs::path& folder) {
@@ -54,9 +50,9 @@ void require_usable(const fs::path& folder, ExistingRun existing) {
             "--output",
             name);
     require(
-        existing == ExistingRun::kOverwrite,
-        "'{}' already holds a run ({}); nothing was changed, choose another --output or replace "
-        "it with --overwrite",
+        existing != ExistingRun::kRefuse,
+        "'{}' already holds a run ({}); nothing was changed, choose another --output, go on with "
+        "it by --resume or replace it with --overwrite",
         name, list_run_files(folder));
     return;
   }
@@ -73,6 +69,7 @@ void remove_run_files(const fs::path& folder) {
     fs::remove(folder / file, error);
     require(!error, "cannot remove '{}': {}", (folder / file).string(), error.message());
   }
+  remove_states(folder);
 }
 
 // Bytes that are not UTF-8 (in a path, say) become U+FFFD rather than an error.
@@ -93,6 +90,20 @@ std::string recipe_text(const Recipe& recipe) {
 
 }  // namespace
 
+bool holds_a_run(const fs::path& folder) {
+  std::error_code none;
+  for (const char* file : {kRecipeFile, kSummaryFile, kMetricsFile})
+    if (fs::exists(folder / file, none)) return true;
+  return false;
+}
+
+bool is_finished(const fs::path& folder) {
+  std::error_code none;
+  if (!fs::exists(folder / kMetricsFile, none)) return false;
+  const std::string end = to_line({{"kind", "end"}}) + "\n";
+  return read_text(folder / kMetricsFile, uint64_t{1} << 30).ends_with(end);
+}
+
 RunFolder::Lock::Lock(const fs::path& folder)
     : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
   if (descriptor_ < 0 || ::flock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
@@ -107,12 +118,32 @@ RunFolder::Lock::~Lock() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
-RunFolder::Log::Log(fs::path path) : path_(std::move(path)) {
+RunFolder::Log::Log(fs::path path, bool existing) : path_(std::move(path)) {
   // "x": of two runs started in one folder at the same time, the second fails here.
-  file_.reset(std::fopen(path_.c_str(), "wxe"));
+  file_.reset(std::fopen(path_.c_str(), existing ? "r+e" : "wxe"));
   const int reason = errno;
-  require(file_ != nullptr, "cannot create '{}': {}", path_.string(),
+  require(file_ != nullptr, "cannot {} '{}': {}", existing ? "open" : "create", path_.string(),
           std::generic_category().message(reason));
+  std::fseek(file_.get(), 0, SEEK_END);
+}
+
+int64_t RunFolder::Log::saved_bytes() {
+  const bool ok = std::fflush(file_.get()) == 0 && ::fsync(::fileno(file_.get())) == 0;
+  const int reason = errno;
+  require(ok, "cannot write '{}': {}; free space, then go on with --resume", path_.string(),
+          std::generic_category().message(reason));
+  return std::ftell(file_.get());
+}
+
+void RunFolder::Log::cut(int64_t bytes) {
+  const int64_t there = saved_bytes();
+  require(bytes >= 0 && bytes <= there,
+          "'{}' has {} bytes, but had {} when the state was saved; it cannot be gone on with",
+          path_.string(), there, bytes);
+  const bool ok = ::ftruncate(::fileno(file_.get()), bytes) == 0 &&
+                  std::fseek(file_.get(), bytes, SEEK_SET) == 0;
+  const int reason = errno;
+  require(ok, "cannot cut '{}': {}", path_.string(), std::generic_category().message(reason));
 }
 
 void RunFolder::Log::append(const std::string& line) {
@@ -124,19 +155,46 @@ void RunFolder::Log::append(const std::string& line) {
 }
 
 RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing,
-                     std::FILE* progress)
+                     std::FILE* progress, std::function<bool()> stop_requested)
     : folder_(prepared(std::move(folder), existing)),
       lock_(folder_),
-      progress_(progress, recipe.epochs) {
+      progress_(progress, recipe.epochs),
+      stop_requested_(std::move(stop_requested)) {
+  const bool resumed = existing == ExistingRun::kResume;
+  remove_unfinished_writes(folder_);
   if (existing == ExistingRun::kOverwrite) remove_run_files(folder_);
-  summary_ = std::make_unique<Log>(folder_ / kSummaryFile);
-  metrics_ = std::make_unique<Log>(folder_ / kMetricsFile);
+  summary_ = std::make_unique<Log>(folder_ / kSummaryFile, resumed);
+  metrics_ = std::make_unique<Log>(folder_ / kMetricsFile, resumed);
+  if (resumed) return;
   // After the logs: of two runs started in one folder at once, where no lock tells them apart, only
   // the one that got them writes.
   write_text_atomic(folder_ / kRecipeFile, recipe_text(recipe));
   summary_->append(
       "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"
       "seconds,best");
+}
+
+void RunFolder::on_end() {
+  metrics_->append(to_line({{"kind", "end"}}));
+  metrics_->saved_bytes();
+}
+
+std::string RunFolder::on_save() {
+  return Json{{"summary", summary_->saved_bytes()}, {"metrics", metrics_->saved_bytes()}}.dump();
+}
+
+void RunFolder::on_resume(const std::string& header, const std::string& saved, int64_t step) {
+  try {
+    const Json lengths = Json::parse(saved);
+    summary_->cut(lengths.at("summary").get<int64_t>());
+    metrics_->cut(lengths.at("metrics").get<int64_t>());
+  } catch (const Json::exception& error) {
+    fail("'{}': the state does not say how long its records were: {}", folder_.string(),
+         json_reason(error));
+  }
+  // Not in the records, which are to be those of a run that was never stopped.
+  progress_.on_start(header);
+  progress_.on_message(fmt::format("goes on from step {}", step));
 }
 
 void RunFolder::on_start(const std::string& header) {

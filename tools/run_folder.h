@@ -5,6 +5,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -24,16 +25,22 @@ inline constexpr const char* kLastCheckpoint = "last.safetensors";
 
 enum class ExistingRun {
   kRefuse,     // a folder that holds anything is an error, and nothing in it changes
-  kOverwrite,  // a run's own files (the names above and the examples) are removed, others stay
+  kOverwrite,  // a run's own files (the names above, states and examples) are removed, others stay
+  kResume,     // there must be one, and it goes on
 };
+
+// Whether a folder holds a run; and one that came to its end, or to its collapse.
+bool holds_a_run(const std::filesystem::path& folder);
+bool is_finished(const std::filesystem::path& folder);
 
 class RunFolder : public TrainingObserver {
  public:
-  // Creates `folder` with its parents and writes `recipe`, which should be fully resolved.
-  // Errors: another run is being trained there. `progress` gets the lines for people and must
+  // Creates `folder` with its parents and writes `recipe`, which should be fully resolved, or, with
+  // kResume, opens the records of the run in it. stop_requested: what the training asks after each
+  // step. Errors: another run is being trained there. `progress` gets the lines for people and must
   // outlive this object.
   RunFolder(std::filesystem::path folder, const Recipe& recipe, ExistingRun existing,
-            std::FILE* progress = stdout);
+            std::FILE* progress = stdout, std::function<bool()> stop_requested = {});
 
   const std::filesystem::path& path() const { return folder_; }
 
@@ -42,13 +49,21 @@ class RunFolder : public TrainingObserver {
   void on_step(const StepRecord& record) override;
   void on_epoch(const EpochRecord& record) override;
   void on_message(const std::string& sentence) override;
+  void on_end() override;
+  // How long the records are, which on_resume() cuts them back to: what was told after the state
+  // was saved is told again.
+  std::string on_save() override;
+  void on_resume(const std::string& header, const std::string& saved, int64_t step) override;
+  bool stop_requested() override { return stop_requested_ && stop_requested_(); }
 
  private:
   // A text file that grows line by line; a failed write (a full disk) is an Error.
   class Log {
    public:
-    explicit Log(std::filesystem::path path);
+    Log(std::filesystem::path path, bool existing);
     void append(const std::string& line);
+    int64_t saved_bytes();  // on the disk, not only on its way there
+    void cut(int64_t bytes);
 
    private:
     struct Close {
@@ -75,6 +90,7 @@ class RunFolder : public TrainingObserver {
   Lock lock_;
   std::unique_ptr<Log> summary_, metrics_;
   Progress progress_;
+  std::function<bool()> stop_requested_;
 };
 
 }  // namespace ringfort

@@ -10,7 +10,9 @@
 #include "tools/machine.h"
 #include "tools/progress.h"
 #include "tools/report.h"
+#include "tools/resume.h"
 #include "tools/run_folder.h"
+#include "tools/stop_signal.h"
 
 namespace ringfort {
 namespace {
@@ -48,19 +50,39 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   exec->allow_tf32(recipe.tf32);
   recipe.device = to_string(exec->device());
   recipe.threads = exec->threads();
+  require(command.resume == Resume::kNo || !command.overwrite,
+          "--resume goes on with a run and --overwrite replaces it; give one of them");
+  const bool resumed = goes_on(command, recipe);
   const Dataset data =
       load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);
   const std::optional<int64_t> free = free_memory(exec->device());
   const MemoryUse plan = plan_memory(recipe, data, exec->device());
   require_memory(plan, free, recipe, data, exec->device());
   auto trainer = std::make_unique<Trainer>(*exec, recipe, data);
+  if (resumed && is_finished(recipe.output)) {
+    fmt::print("The run in '{}' is finished; there is nothing to go on with\n", recipe.output);
+    return 0;
+  }
+  // Without a state yet it begins again, in the same folder.
+  const bool from_state = resumed && resume_newest(*trainer, recipe.output);
   RunFolder folder(recipe.output, recipe,
-                   command.overwrite ? ExistingRun::kOverwrite : ExistingRun::kRefuse);
-  warn_of_emulation(folder, recipe);
-  folder.on_message(describe(plan, free));
+                   from_state                     ? ExistingRun::kResume
+                   : resumed || command.overwrite ? ExistingRun::kOverwrite
+                                                  : ExistingRun::kRefuse,
+                   stdout, stop_signal_came);
+  listen_for_stop_signals();
+  if (!from_state) {
+    warn_of_emulation(folder, recipe);
+    folder.on_message(describe(plan, free));
+  }
   const TrainingResult result =
       run_in_memory(std::move(trainer), folder, recipe, data, exec->device());
   write_report(folder.path());
+  if (result.interrupted) {
+    fmt::print("Stopped after step {}; the same command with --resume goes on from there\n",
+               result.steps);
+    return kExitInterrupted;
+  }
   const std::string best = result.best.robust_accuracy()
                                ? fmt::format("Best held-out robust accuracy {:.1f} %",
                                              100 * *result.best.robust_accuracy())
@@ -68,9 +90,7 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   fmt::print("Trained {} steps in {}. {} (epoch {}): {}\n", result.steps,
              duration_text(result.seconds), best, result.best.epoch(),
              (folder.path() / kBestCheckpoint).string());
-  return result.collapsed
-             ? 3
-             : 0;  // 3: stopped by catastrophic overfitting; the checkpoints are from before
+  return result.collapsed ? kExitCollapsed : 0;
 }
 
 }  // namespace ringfort

@@ -38,7 +38,8 @@ class Feed {
   Feed(Exec& exec, const Dataset& data, std::vector<int64_t> indices, LoaderOptions options,
        Residency residency = Residency::kAuto);
 
-  void start_epoch(uint32_t epoch) { loader_.start_epoch(epoch); }
+  // As Loader's.
+  void start_epoch(uint32_t epoch, int64_t first = 0) { loader_.start_epoch(epoch, first); }
   // The epoch's next batch, or false after its last. Its images stay until the next call.
   bool next(Pool& pool, DeviceBatch& batch);
 

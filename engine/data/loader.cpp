@@ -67,13 +67,14 @@ int64_t Loader::samples_per_batch() const {
   return std::min<int64_t>(options_.batch_size, static_cast<int64_t>(indices_.size()));
 }
 
-void Loader::start_epoch(uint32_t epoch) {
+void Loader::start_epoch(uint32_t epoch, int64_t first) {
   thread_ = std::jthread();  // stops and joins the epoch before: no lock is needed below
   for (Batch& batch : ready_) spare_.push_back(std::move(batch));
   ready_.clear();
   error_ = nullptr;
   finished_ = false;
-  thread_ = std::jthread([this, epoch](const std::stop_token& stop) { gather_epoch(stop, epoch); });
+  thread_ = std::jthread(
+      [this, epoch, first](const std::stop_token& stop) { gather_epoch(stop, epoch, first); });
 }
 
 bool Loader::next(Batch& batch) {
@@ -91,7 +92,7 @@ bool Loader::next(Batch& batch) {
   return true;
 }
 
-void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch) {
+void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch, int64_t first) {
   std::exception_ptr error;
   try {
     const std::vector<int64_t> order =
@@ -99,7 +100,7 @@ void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch) {
     const auto total = static_cast<size_t>(samples_per_epoch());
     const ImageTransform transform{data_.height, options_.random_resized_crop, options_.seed,
                                    epoch};
-    for (size_t begin = 0; begin < total;) {
+    for (auto begin = static_cast<size_t>(first * options_.batch_size); begin < total;) {
       const size_t size = std::min(static_cast<size_t>(options_.batch_size), total - begin);
       Batch batch = spare_batch();
       const auto samples = std::span(order).subspan(begin, size);

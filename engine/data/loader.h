@@ -40,8 +40,9 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  // Starts to gather the batches of `epoch`; what was left of another epoch is dropped.
-  void start_epoch(uint32_t epoch);
+  // Starts to gather the batches of `epoch`, from its batch number `first` on; what was left of
+  // another epoch is dropped.
+  void start_epoch(uint32_t epoch, int64_t first = 0);
 
   // The epoch's next batch, or false after its last. `batch`'s buffers are taken back and used
   // again, so a caller that passes the same Batch every time causes no allocations. Rethrows what
@@ -53,7 +54,7 @@ class Loader {
   int64_t samples_per_batch() const;  // at most
 
  private:
-  void gather_epoch(const std::stop_token& stop, uint32_t epoch);
+  void gather_epoch(const std::stop_token& stop, uint32_t epoch, int64_t first);
   bool put(const std::stop_token& stop, Batch&& batch);
   Batch spare_batch();
 

@@ -1,0 +1,20 @@
+// The state files of a training in its run folder, "state-STEPS.safetensors". The last two are
+// kept: should the newest be damaged, the one before serves.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+namespace ringfort {
+
+// Where the state after so many steps is kept.
+std::filesystem::path state_path(const std::filesystem::path& folder, int64_t steps);
+
+// Those that are there, the newest first.
+std::vector<std::filesystem::path> state_files(const std::filesystem::path& folder);
+
+// All but the newest two.
+void remove_old_states(const std::filesystem::path& folder);
+void remove_states(const std::filesystem::path& folder);
+
+}  // namespace ringfort

@@ -1,0 +1,285 @@
+// A training that is stopped and taken up again: the bytes it would have had, whenever it stops.
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
+
+#include "adversarial/state_files.h"
+#include "engine/files.h"
+#include "tests/example_run.h"
+#include "tests/scripted_run.h"
+#include "tools/resume.h"
+
+using namespace ringfort;
+using namespace ringfort::test;
+using Catch::Contains;
+
+namespace {
+
+namespace fs = std::filesystem;
+
+Dataset six_batches() { return quarters(32 + 6 * 16); }
+
+Recipe recipe_of(int epochs = 2) {
+  Recipe recipe = small_recipe();
+  recipe.epochs = epochs;
+  recipe.probe_every = 3;
+  recipe.log_every = 4;
+  recipe.save_every = 0;
+  return recipe;
+}
+
+// Trains in a folder, by objects of its own as a new process would have them.
+class Session {
+ public:
+  // probes: what the n-th probe of the whole training measures; none: as it is.
+  Session(const fs::path& folder, const Recipe& recipe, std::vector<double> probes = {})
+      : folder_(folder), recipe_(recipe), data_(six_batches()), probes_(std::move(probes)) {
+    exec_.plans().force("direct");
+    RobustAccuracy measure;
+    if (!probes_.empty())
+      measure = [this](Model&, const AttackInput& images, int) {
+        const bool probe = images.x_nat.shape().n == recipe_.probe_samples;
+        return probe ? probes_.at(probes_seen_++) : 0.5;
+      };
+    trainer_.emplace(exec_, recipe_, data_, measure);
+  }
+
+  // Until `stop` steps are done, or to the end.
+  TrainingResult run(int64_t stop = -1) {
+    RunFolder folder(folder_, recipe_, resumed_ ? ExistingRun::kResume : ExistingRun::kRefuse,
+                     quiet());
+    class StopAt final : public TrainingObserver {
+     public:
+      StopAt(RunFolder& folder, int64_t stop, int64_t steps)
+          : folder_(folder), left_(stop < 0 ? -1 : stop - steps) {}
+      void on_start(const std::string& header) override { folder_.on_start(header); }
+      void on_step(const StepRecord& record) override { folder_.on_step(record); }
+      void on_epoch(const EpochRecord& record) override { folder_.on_epoch(record); }
+      void on_message(const std::string& sentence) override { folder_.on_message(sentence); }
+      void on_end() override { folder_.on_end(); }
+      std::string on_save() override { return folder_.on_save(); }
+      void on_resume(const std::string& header, const std::string& saved, int64_t step) override {
+        folder_.on_resume(header, saved, step);
+      }
+      bool stop_requested() override { return --left_ == 0; }
+
+     private:
+      RunFolder& folder_;
+      int64_t left_;
+    };
+    StopAt observer(folder, stop, done_);
+    return trainer_->run(folder_, observer);
+  }
+
+  void resume(int64_t done) {
+    REQUIRE(resume_newest(*trainer_, folder_));
+    resumed_ = true;
+    done_ = done;
+    probes_seen_ = static_cast<size_t>(done / recipe_.probe_every);
+  }
+
+  Trainer& trainer() { return *trainer_; }
+
+ private:
+  fs::path folder_;
+  Recipe recipe_;
+  Dataset data_;
+  std::vector<double> probes_;
+  size_t probes_seen_ = 0;
+  Exec exec_;
+  std::optional<Trainer> trainer_;
+  bool resumed_ = false;
+  int64_t done_ = 0;
+};
+
+// What a finished run leaves, without the times in it.
+struct Left {
+  std::vector<std::byte> best, last;
+  std::string summary, metrics;
+  explicit Left(const fs::path& folder) {
+    const auto weights = [&](const char* name) {
+      const Bytes bytes = slurp(folder / name);
+      std::vector<std::byte> copy(bytes.size());
+      std::memcpy(copy.data(), bytes.data(), bytes.size());
+      return copy;
+    };
+    best = weights(kBestCheckpoint);
+    last = weights(kLastCheckpoint);
+    std::istringstream lines(read_text(folder / kSummaryFile));
+    for (std::string line; std::getline(lines, line);) {
+      std::istringstream cells(line);
+      int column = 0;
+      for (std::string cell; std::getline(cells, cell, ','); ++column)
+        if (column != 7 && column != 8) summary += cell + ",";  // images per second, seconds
+      summary += "\n";
+    }
+    std::istringstream records(read_text(folder / kMetricsFile));
+    for (std::string line; std::getline(records, line);) {
+      auto json = nlohmann::json::parse(line);
+      json.erase("seconds");
+      json.erase("images_per_second");
+      metrics += json.dump() + "\n";
+    }
+  }
+};
+
+void check_equal(const Left& a, const Left& b) {
+  CHECK((a.best == b.best));
+  CHECK((a.last == b.last));
+  CHECK(a.summary == b.summary);
+  CHECK(a.metrics == b.metrics);
+}
+
+}  // namespace
+
+TEST_CASE("a training resumed at any step has the bytes of one that was never stopped",
+          "[resume]") {
+  const TempFolder folder;
+  const Recipe recipe = recipe_of();
+  Session whole(folder / "whole", recipe);
+  whole.run();
+  const TrainingState state(whole.trainer());
+  const Left left(folder / "whole");
+  for (int64_t stop = 1; stop <= 12; ++stop) {
+    INFO("stopped after step " << stop);
+    const fs::path path = folder / std::to_string(stop);
+    {
+      Session first(path, recipe);
+      const TrainingResult result = first.run(stop);
+      CHECK(result.interrupted);
+      CHECK(result.steps == stop);
+      REQUIRE(state_files(path).size() == 1);
+      CHECK_FALSE(is_finished(path));
+    }
+    Session second(path, recipe);
+    second.resume(stop);
+    const TrainingResult result = second.run();
+    CHECK_FALSE(result.interrupted);
+    CHECK(result.steps == 12);
+    CHECK(TrainingState(second.trainer()) == state);
+    check_equal(Left(path), left);
+    CHECK(state_files(path).empty());
+    CHECK(is_finished(path));
+  }
+}
+
+TEST_CASE("a training may be stopped again and again", "[resume]") {
+  const TempFolder folder;
+  const Recipe recipe = recipe_of();
+  Session whole(folder / "whole", recipe);
+  whole.run();
+  const fs::path path = folder / "run";
+  Session(path, recipe).run(1);
+  for (int64_t stop = 2; stop <= 12; ++stop) {
+    Session next(path, recipe);
+    next.resume(stop - 1);
+    CHECK(next.run(stop).steps == stop);
+  }
+  Session last(path, recipe);
+  last.resume(12);
+  last.run();
+  CHECK(TrainingState(last.trainer()) == TrainingState(whole.trainer()));
+  check_equal(Left(path), Left(folder / "whole"));
+}
+
+TEST_CASE("what a collapse goes back to survives a resume", "[resume]") {
+  const TempFolder folder;
+  Recipe recipe = recipe_of();
+  recipe.on_collapse = GENERATE("restore", "stop");
+  const std::vector<double> probes = {0.5, 0.6, 0.1, 0.6};  // the third probe collapses
+  Session whole(folder / "whole", recipe, probes);
+  const TrainingResult result = whole.run();
+  CHECK(result.collapsed == (recipe.on_collapse == "stop"));
+  for (const int64_t stop : {3, 5, 6, 7, 8}) {  // before and after the probes at 3 and 6
+    INFO("stopped after step " << stop);
+    const fs::path path = folder / std::to_string(stop);
+    Session(path, recipe, probes).run(stop);
+    Session second(path, recipe, probes);
+    second.resume(stop);
+    CHECK(second.run().collapsed == result.collapsed);
+    CHECK(TrainingState(second.trainer()) == TrainingState(whole.trainer()));
+    check_equal(Left(path), Left(folder / "whole"));
+  }
+}
+
+TEST_CASE("two states are kept, and the older serves where the newest is damaged", "[resume]") {
+  const TempFolder folder;
+  Recipe recipe = recipe_of();
+  recipe.save_every = 2;
+  Session whole(folder / "whole", recipe_of());
+  whole.run();
+  const fs::path path = folder / "run";
+  Session(path, recipe).run(7);
+  const std::vector<fs::path> states = state_files(path);
+  REQUIRE(states == std::vector<fs::path>{state_path(path, 7), state_path(path, 6)});
+  Bytes bytes = slurp(states[0]);
+  bytes[bytes.size() / 2] ^= 1;
+  spit(states[0], bytes);
+  Session second(path, recipe);
+  second.resume(6);
+  second.run();
+  CHECK(TrainingState(second.trainer()) == TrainingState(whole.trainer()));
+  check_equal(Left(path), Left(folder / "whole"));
+
+  Session(folder / "lost", recipe).run(7);
+  for (const fs::path& state : state_files(folder / "lost")) spit(state, {1, 2, 3});
+  Session third(folder / "lost", recipe);
+  CHECK_THAT(error_of([&] { resume_newest(third.trainer(), folder / "lost"); }),
+             Contains("no state of the run") && Contains("lost"));
+}
+
+TEST_CASE("a state is refused by another training", "[resume]") {
+  const TempFolder folder;
+  Session(folder / "run", recipe_of()).run(3);
+  const fs::path state = state_path(folder / "run", 3);
+  const auto refusal = [&](const Recipe& recipe) {
+    Session other(folder / "other", recipe);
+    return error_of([&] { other.trainer().resume(state); });
+  };
+  CHECK(refusal(recipe_of()).empty());
+  CHECK_THAT(refusal(recipe_of(3)), Contains("has 12 steps, this one 18"));
+  Recipe wider = recipe_of();
+  wider.width = 8;
+  CHECK_THAT(refusal(wider), Contains("'master' does not fit"));
+  Session other(folder / "other", recipe_of());
+  spit(folder / "not.safetensors", {1, 2});
+  CHECK_FALSE(error_of([&] { other.trainer().resume(folder / "not.safetensors"); }).empty());
+}
+
+TEST_CASE("a run is gone on with only by its own recipe", "[resume]") {
+  const TempFolder folder;
+  Recipe recipe = example_recipe();
+  recipe.output = (folder / "run").string();
+  TrainCommand command;
+  CHECK_FALSE(goes_on(command, recipe));
+  command.resume = Resume::kAuto;
+  CHECK_FALSE(goes_on(command, recipe));
+  command.resume = Resume::kYes;
+  CHECK_THAT(error_of([&] { goes_on(command, recipe); }), Contains("holds no run"));
+  { RunFolder run(recipe.output, recipe, ExistingRun::kRefuse, quiet()); }
+  for (const Resume how : {Resume::kYes, Resume::kAuto}) {
+    command.resume = how;
+    CHECK(goes_on(command, recipe));
+    Recipe moved = recipe;
+    moved.data_dir = "elsewhere";
+    moved.save_every = 7;
+    CHECK(goes_on(command, moved));
+    moved.lr = 0.25;
+    moved.seed = 9;
+    CHECK_THAT(error_of([&] { goes_on(command, moved); }),
+               Contains("lr was 0.1 and is 0.25 now, seed was 0 and is 9 now"));
+  }
+  fs::remove(folder / "run" / kRecipeFile);
+  CHECK_THAT(error_of([&] { goes_on(command, recipe); }), Contains("has lost its recipe.toml"));
+}
+
+TEST_CASE("what killed writers leave is removed, what living ones write is not", "[resume]") {
+  const TempFolder folder;
+  const std::string dead = ".best.safetensors.tmp-999999999-0";
+  const std::string alive = fmt::format(".best.safetensors.tmp-{}-0", ::getpid());
+  for (const std::string& name : {dead, alive, std::string(".mine.tmp-x"), std::string("a.tmp-9-0")})
+    spit(folder / name, {1});
+  remove_unfinished_writes(folder.path());
+  CHECK_FALSE(fs::exists(folder / dead));
+  CHECK(folder.entries() == 3);
+}

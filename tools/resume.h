@@ -1,0 +1,21 @@
+// Going on with the run in a folder: whether there is one, whether it is the same, and from which
+// state.
+#pragma once
+
+#include <filesystem>
+
+#include "adversarial/trainer.h"
+#include "tools/commands.h"
+
+namespace ringfort {
+
+// Whether this command is to go on with a run. Errors: it must, and there is none; the run's recipe
+// differs, with every difference named. What only says where data and run lie, or how often it is
+// saved, may differ.
+bool goes_on(const TrainCommand& command, const Recipe& recipe);
+
+// Takes up the newest state in the folder that can be read; what is wrong with newer ones is told.
+// Errors: there are states, and none can be read. False: none has been saved yet.
+bool resume_newest(Trainer& trainer, const std::filesystem::path& folder);
+
+}  // namespace ringfort
