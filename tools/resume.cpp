@@ -12,7 +12,7 @@ namespace ringfort {
 namespace {
 
 // These change no byte of what is trained.
-constexpr std::array kFree = {"data-dir", "output", "save-every"};
+constexpr std::array kFree = {"data-dir", "output", "save-every", "workers"};
 
 std::vector<std::string> differences(const Recipe& then, const Recipe& now) {
   std::vector<std::string> all;
