@@ -19,13 +19,16 @@ namespace {
 
 class FilesInMemory final : public EncodedImages {
  public:
-  std::string name(int64_t i) const override { return "picture " + std::to_string(i); }
+  std::string name(int64_t i) const override {
+    return (line_break ? "picture\n" : "picture ") + std::to_string(i);
+  }
   std::vector<uint8_t> read(int64_t i) const override {
     require(i != gone, "'{}' cannot be read: it is gone", name(i));
     return files[size_t(i)];
   }
   std::vector<Bytes> files;
   int64_t gone = -1;
+  bool line_break = false;  // in the names, as file systems allow
 };
 
 // `count` JPEGs and PNGs of many sizes. Those of `broken` are cut in half.
@@ -135,10 +138,11 @@ TEST_CASE(
   Dataset without = data;
   auto images = std::make_shared<FilesInMemory>(static_cast<const FilesInMemory&>(*data.encoded));
   images->gone = 6;
+  images->line_break = true;
   without.encoded = images;
   BatchGatherer(without, mine).gather(std::vector<int64_t>{6}, {.size = 16}, batch);
   CHECK(batch.samples == std::vector<int64_t>{9});
-  CHECK_THAT(batch.broken.at(0).reason, Contains("it is gone"));
+  CHECK_THAT(batch.broken.at(0).reason, Contains("picture?6") && Contains("it is gone"));
 
   CHECK_THAT(error_of([&] {
                BatchGatherer(data, {3, 4, 11}).gather(std::vector<int64_t>{4}, {.size = 16}, batch);

@@ -5,6 +5,7 @@
 #include "kernels/philox.h"
 #include "tests/image_files.h"
 #include "tests/program.h"
+#include "tests/tar_files.h"
 #include "tools/evaluation_file.h"
 #include "tools/run_folder.h"
 
@@ -102,6 +103,36 @@ TEST_CASE("a folder of images is trained on and evaluated", "[program]") {
   CHECK(e.clean_accuracy > 0.8);
   // Sorted by class; that of the broken image is that of its neighbour.
   for (size_t i = 0; i < 24; ++i) CHECK(e.labels[i] == int32_t(i / 12));
+}
+
+TEST_CASE("shards of images are trained on and evaluated", "[program]") {
+  const TempFolder folder;
+  write_recipe(folder);
+  fs::create_directories(folder / "images");
+  const auto write_shard = [&](const std::string& name, int count, int first) {
+    std::vector<Member> members;
+    for (int i = first; i < first + count; ++i) {
+      const std::string key = "sample" + std::to_string(i);
+      members.push_back({key + ".jpg", half_bright(i, i / 2 % 2 == 0)});
+      members.push_back({key + ".cls", {uint8_t(i / 2 % 2 == 0 ? '1' : '0')}});
+    }
+    spit(folder / "images" / name, tar(members));
+  };
+  write_shard("train-0.tar", 40, 0);
+  write_shard("train-1.tar", 32, 40);
+  write_shard("val-0.tar", 20, 72);
+  const Outcome trained = train(folder, "run", "--dataset webdataset");
+  INFO(trained.output);
+  REQUIRE(trained.exit_code == 0);
+  const Outcome evaluated =
+      program(folder, "evaluate " + (folder / "run").string() +
+                          " --device cpu --threads 2 --attack-steps 2 --restarts 1 --eps 0.01");
+  INFO(evaluated.output);
+  REQUIRE(evaluated.exit_code == 0);
+  const Evaluation e = read_evaluation(folder / "run" / kEvaluationFile);
+  CHECK(e.n == 20);
+  for (int i = 0; i < 20; ++i) CHECK(e.labels[size_t(i)] == int((72 + i) / 2 % 2 == 0));
+  CHECK(e.clean_accuracy > 0.8);
 }
 
 TEST_CASE("crops at random are for images in files", "[program]") {

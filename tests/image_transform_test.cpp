@@ -29,9 +29,10 @@ Bytes resized(const Image& image, const Region& region, int64_t height, int64_t 
     bilinear_weights({double(begin), double(end), begin, end, out, 0, out}, weights);
     return weights;
   };
-  Bytes out(size_t(height * width * 3)), between;
+  Bytes out(size_t(height * width * 3));
+  ResampleScratch scratch;
   resample(image, axis(region.top, region.bottom(), height),
-           axis(region.left, region.right(), width), mirrored, out.data(), between);
+           axis(region.left, region.right(), width), mirrored, out.data(), scratch);
   return out;
 }
 

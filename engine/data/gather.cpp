@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/data/formats.h"
 #include "kernels/error.h"
 
 namespace ringfort {
@@ -80,7 +81,7 @@ int64_t BatchGatherer::decode_intact(int64_t sample, const ImageTransform& trans
       pipeline.run(bytes, data_.encoded->name(*at), transform, *at, out);
       return *at;
     } catch (const Error& error) {
-      if (reason.empty()) reason = error.what();
+      if (reason.empty()) reason = printable(error.what());
     }
     if (++at == indices_.end()) at = indices_.begin();
   } while (at != first);

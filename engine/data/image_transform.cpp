@@ -108,7 +108,7 @@ void ImagePipeline::run(std::span<const uint8_t> bytes, const std::string& name,
   reader.read(
       {rows_.low(), columns_.low(), rows_.high() - rows_.low(), columns_.high() - columns_.low()},
       reduction, image_);
-  resample(image_, rows_, columns_, mirrored, out, between_);
+  resample(image_, rows_, columns_, mirrored, out, scratch_);
 }
 
 }  // namespace ringfort

@@ -40,7 +40,7 @@ class ImagePipeline {
  private:
   Image image_;
   AxisWeights rows_, columns_;
-  std::vector<uint8_t> between_;
+  ResampleScratch scratch_;
 };
 
 }  // namespace ringfort

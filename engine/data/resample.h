@@ -35,9 +35,13 @@ struct AxisWeights {
 // Writes over `weights`, whose memory is used again.
 void bilinear_weights(const ResampleAxis& axis, AxisWeights& weights);
 
+struct ResampleScratch {
+  std::vector<uint8_t> between, interleaved;
+};
+
 // out (rows.count, columns.count, 3), mirrored left to right where asked. `image` holds all pixels
-// that the weights read; `between` is memory to use again.
+// that the weights read; `scratch` is memory to use again.
 void resample(const Image& image, const AxisWeights& rows, const AxisWeights& columns,
-              bool mirrored, uint8_t* out, std::vector<uint8_t>& between);
+              bool mirrored, uint8_t* out, ResampleScratch& scratch);
 
 }  // namespace ringfort

@@ -27,13 +27,8 @@ struct CloseArchive {
   void operator()(archive* tar) const { archive_read_free(tar); }
 };
 
-// Printable, and not too long for a sentence.
-std::string shown(std::string_view path) {
-  std::string text(path.substr(0, 200));
-  std::replace_if(
-      text.begin(), text.end(), [](unsigned char c) { return c < ' ' || c == 127; }, '?');
-  return text;
-}
+// Not too long for a sentence.
+std::string shown(std::string_view path) { return printable(path.substr(0, 200)); }
 
 // "a/b.seg.png" -> "a/b", "seg.png": WebDataset's rule.
 std::pair<std::string, std::string> key_and_extension(const std::string& path) {
