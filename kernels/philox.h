@@ -33,7 +33,7 @@ HD inline Philox4 philox4x32_10(Philox4 counter, uint32_t key0, uint32_t key1) {
 }
 
 // What a stream of random numbers is for; streams of different purposes never overlap.
-enum class Purpose : uint32_t { kInit = 1, kOrder, kAugment, kAttackStart, kHoldOut, kTest };
+enum class Purpose : uint32_t { kInit = 1, kOrder, kAugment, kAttackStart, kHoldOut, kTest, kDropout };
 
 struct RandomKey {
   uint64_t seed = 0;
