@@ -8,6 +8,7 @@
 
 #include "engine/params.h"
 #include "engine/tape.h"
+#include "kernels/philox.h"
 
 namespace ringfort {
 
@@ -19,12 +20,19 @@ enum class BnMode {
   kBatchAndUpdate,  // batch statistics move the running ones: the training pass
 };
 
+// What the dropout of a training pass draws its numbers from; nothing is kept of them.
+struct DropoutDraw {
+  RandomKey key;   // seed and epoch, of Purpose::kDropout
+  Tensor samples;  // (N) int64, data-set indices
+};
+
 struct PassOptions {
   Wrt wrt = Wrt::kNothing;
   BnMode bn = BnMode::kRunning;
   Dtype dtype = Dtype::kFloat32;  // of activations and their gradients
   // Add to the flat gradient instead of overwriting it: a second backward before one update.
   bool accumulate = false;
+  const DropoutDraw* dropout = nullptr;  // none, as in every attack and evaluation: nothing drops
 };
 
 class Pass {

@@ -40,7 +40,8 @@ enum class Purpose : uint32_t {
   kAttackStart,
   kHoldOut,
   kTest,
-  kImageCrop
+  kImageCrop,
+  kDropout
 };
 
 struct RandomKey {

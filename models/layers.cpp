@@ -29,6 +29,15 @@ NormParams LayerBuilder::norm(const std::string& name, int64_t channels, float m
   return norm;
 }
 
+GroupNormParams LayerBuilder::group_norm(const std::string& name, int64_t channels,
+                                         int64_t groups) {
+  GroupNormParams norm;
+  norm.gamma = params_.add(name + ".weight", vector_shape(channels), ParamKind::kNormScale);
+  norm.beta = params_.add(name + ".bias", vector_shape(channels), ParamKind::kNormShift);
+  norm.groups = groups;
+  return norm;
+}
+
 LinearParams LayerBuilder::linear(const std::string& name, int64_t in, int64_t out) {
   return linear_of_image(name, vector_shape(in), out);
 }

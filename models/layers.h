@@ -32,6 +32,7 @@ class LayerBuilder {
   }
   // momentum: share of a batch in the running statistics.
   NormParams norm(const std::string& name, int64_t channels, float momentum = 0.1f);
+  GroupNormParams group_norm(const std::string& name, int64_t channels, int64_t groups);
   LinearParams linear(const std::string& name, int64_t in, int64_t out);
   // Of a flattened image: its matrix is kept (out, H, W, C), as flatten() has the elements, and
   // goes into files with the columns in PyTorch's order (C, H, W).

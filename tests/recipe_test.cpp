@@ -119,7 +119,7 @@ TEST_CASE("recipe: those that come with the program are valid and name what ther
 TEST_CASE("recipe: data sets and networks are those that are registered", "[tools]") {
   CHECK_THAT(refusal("dataset = \"cifar\""), Contains("fashion-mnist, mnist, cifar10"));
   CHECK_THAT(refusal("model = \"resnet\""),
-             Contains("cnn_small, preact_resnet18") && Contains("preact_resnet18_raw"));
+             Contains("cnn_small, mnist_net, preact_resnet18") && Contains("wrn_28_10"));
   CHECK(read("dataset = \"CIFAR10\"").dataset == "cifar10");
 }
 

@@ -25,6 +25,12 @@ struct LinearParams {
   ParamId bias = ParamId::kNone;    // (out)
 };
 
+struct GroupNormParams {
+  ParamId gamma = ParamId::kNone, beta = ParamId::kNone;  // (C)
+  int64_t groups = 32;                                    // of C / groups channels
+  double epsilon = 1e-5;
+};
+
 enum class Activation { kNone, kRelu };
 
 // --- convolution and norm (conv.cpp, norm.cpp) ---
@@ -53,6 +59,9 @@ Var conv_norm_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& nor
 Var conv_norm_add_relu(Pass& p, Var x, const ConvParams& conv, const NormParams& norm,
                        Var residual);
 
+// --- group norm (group_norm.cpp): gamma xhat + beta, the same in every pass ---
+Var group_norm(Pass& p, Var x, const GroupNormParams& norm);
+
 // --- the rest (linear.cpp, pointwise.cpp, pooling.cpp, loss.cpp) ---
 
 // x (N, in) -> activation(x w' + b) (N, out), of dtype `out`: logits are float32 whatever the pass
@@ -66,6 +75,9 @@ Var leaky_relu(Pass& p, Var x, double slope);
 Var silu(Pass& p, Var x);
 Var softplus(Pass& p, Var x, double sharpness = 1);
 Var add(Pass& p, Var a, Var b);
+// Inverted dropout where the pass has a draw for it, else x itself. layer: tells the dropouts of a
+// network apart.
+Var dropout(Pass& p, Var x, double rate, int layer);
 // (pixels - mean) / std per channel, in the dtype of the pass: a model's first layer.
 Var normalize(Pass& p, Var x, const Tensor& scale, const Tensor& shift);
 // (N, H, W, C) -> (N, H W C) in channels-last order

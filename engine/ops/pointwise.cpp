@@ -1,6 +1,7 @@
-// Activations, addition, input normalisation, flattening.
+// Activations, addition, dropout, input normalisation, flattening.
 #include "engine/ops/ops.h"
 #include "kernels/activation.h"
+#include "kernels/dropout.h"
 
 namespace ringfort {
 
@@ -56,6 +57,26 @@ Var add(Pass& p, Var a, Var b) {
                        [&p, to_a = GradientTarget(a), to_b = GradientTarget(b)](const Tensor& dy) {
                          if (to_a.wanted()) p.give(to_a, dy);
                          if (to_b.wanted()) p.give(to_b, dy);
+                       });
+}
+
+Var dropout(Pass& p, Var x, double rate, int layer) {
+  require(rate >= 0 && rate < 1, "dropout: the rate must be in [0, 1), got {}", rate);
+  if (!p.options.dropout || rate == 0) return x;
+  const Tensor samples = p.options.dropout->samples;
+  require(samples && samples.view().count() == x.value.shape().n,
+          "dropout: the draw of this pass knows {} samples, the input has {}",
+          samples ? samples.view().count() : 0, x.value.shape().n);
+  RandomKey key = p.options.dropout->key;
+  key.seed ^= (static_cast<uint64_t>(layer) + 1) * 0x9E3779B97F4A7C15u;
+  Tensor y = p.empty_like(x.value);
+  dropout(p.exec, y, x.value, rate, key, samples.as<const int64_t>(), 0);
+  if (!x.needs_gradient()) return {std::move(y), -1};
+  return p.tape.record(std::move(y),
+                       [&p, rate, key, samples, to_x = GradientTarget(x)](const Tensor& dy) {
+                         p.write_input_gradient(to_x, [&](View dx, float beta) {
+                           dropout(p.exec, dx, dy, rate, key, samples.as<const int64_t>(), beta);
+                         });
                        });
 }
 
