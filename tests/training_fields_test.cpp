@@ -64,7 +64,7 @@ const std::vector<Change> kNoChanges = {
     {"probe-samples", "4"}, {"collapse-drop", "0.5"},  {"on-collapse", "restore"},
     {"device", "cpu"},      {"val-attack-steps", "5"}, {"threads", "1"},
     {"log-every", "1"},     {"tf32", "true"},          {"output", "somewhere/else"},
-    {"image-size", "48"},   {"workers", "3"},
+    {"save-every", "3"},    {"image-size", "48"},      {"workers", "3"},
 };
 
 // State after training, and what its attack was.
