@@ -277,7 +277,8 @@ TEST_CASE("what killed writers leave is removed, what living ones write is not",
   const TempFolder folder;
   const std::string dead = ".best.safetensors.tmp-999999999-0";
   const std::string alive = fmt::format(".best.safetensors.tmp-{}-0", ::getpid());
-  for (const std::string& name : {dead, alive, std::string(".mine.tmp-x"), std::string("a.tmp-9-0")})
+  for (const std::string& name :
+       {dead, alive, std::string(".mine.tmp-x"), std::string("a.tmp-9-0")})
     spit(folder / name, {1});
   remove_unfinished_writes(folder.path());
   CHECK_FALSE(fs::exists(folder / dead));
