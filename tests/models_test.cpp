@@ -133,6 +133,9 @@ TEST_CASE("Whole networks' gradients agree with central differences", "[models]"
       Network net(exec, tiny(name));
       check_network_gradients(net, bn);
       if (net.params().statistics().empty()) break;  // it has no norm
+      // Under batch statistics, 53 norms deep, a step in bn1.bias always crosses a kink: PyTorch's
+      // gradients stand in (parity_test.cpp).
+      if (std::string(name) == "resnet50") break;
     }
 }
 

@@ -45,8 +45,8 @@ void ImageReader::read(const Region& region, int reduction, Image& image) {
   const int64_t width = (size().width + reduction - 1) / reduction;
   require(region.top >= 0 && region.left >= 0 && region.height >= 1 && region.width >= 1 &&
               region.height <= height - region.top && region.width <= width - region.left,
-          "image '{}' has {} x {} pixels; rows {} to {}, columns {} to {} were asked for", name_,
-          height, width, region.top, region.bottom() - 1, region.left, region.right() - 1);
+          "image '{}' has {} x {} pixels; {} x {} from row {} and column {} on were asked for",
+          name_, height, width, region.height, region.width, region.top, region.left);
   decoder_->read(region, reduction, image);
 }
 
