@@ -102,17 +102,14 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
           "train: warm-up takes {} steps and training only {}; lower --warmup-epochs (now {}) or "
           "train longer",
           schedule_.warmup_steps, total_steps_, recipe.warmup_epochs);
-  probe_ = held_out(probe_images(recipe), nullptr);  // the first of the others
-  validation_ = held_out(recipe.hold_out, &broken_held_out_);
+  if (recipe.hold_out == 0) return;
+  validation_ = make_input(exec, pool_, data, split_.held_out, &broken_held_out_);
+  const int64_t probed = probe_images(recipe);
+  probe_ = {validation_.x_nat.samples(0, probed), validation_.labels.samples(0, probed),
+            validation_.samples.samples(0, probed)};
 }
 
 Trainer::~Trainer() = default;
-
-AttackInput Trainer::held_out(int64_t count, std::vector<BrokenImage>* broken) {
-  if (count == 0) return {};
-  return make_input(exec_, pool_, data_,
-                    std::span(split_.held_out).first(static_cast<size_t>(count)), broken);
-}
 
 double Trainer::under_validation_attack(Model& model, const AttackInput& images, int steps) {
   const AttackResult result =

@@ -57,7 +57,6 @@ class Trainer {
   void rehearse();
 
  private:
-  AttackInput held_out(int64_t count, std::vector<BrokenImage>* broken);
   double under_validation_attack(Model& model, const AttackInput& images, int steps);
   static double now();  // seconds on the steady clock
   bool run_epoch(int epoch, int64_t first_batch);
@@ -88,7 +87,7 @@ class Trainer {
   std::optional<Snapshot> healthy_;  // at the last healthy probe; there is one before any collapse
   double healthy_accuracy_ = 0;      // of that probe
   BestEpoch best_;
-  AttackInput probe_, validation_;
+  AttackInput validation_, probe_;  // held-out images; the probe's are the first of them
   std::vector<BrokenImage> broken_held_out_, broken_of_epoch_;
   StepTotals epoch_totals_;
   double epoch_started_ = 0, record_started_ = 0;  // seconds on the steady clock

@@ -69,6 +69,9 @@ void Trainer::resume(const std::filesystem::path& path) {
     require(total == total_steps_ && steps >= 1 && steps <= total,
             "{}: its training has {} steps, this one {}; resume it by its own recipe", file.file,
             total, total_steps_);
+    // Nothing stays of a state that was tried before and refused.
+    healthy_.reset();
+    broken_of_epoch_.clear();
     const Json& healthy = json.at("healthy_accuracy");
     if (!healthy.is_null()) {
       healthy_.emplace(exec_, pool_, model_->params(), step_->optimizer());

@@ -20,7 +20,7 @@ struct NormPlan {
 };
 
 struct NormCache {
-  std::unordered_map<std::array<int64_t, 10>, NormPlan, ArrayHash> plans;
+  std::unordered_map<std::array<int64_t, 9>, NormPlan, ArrayHash> plans;
 };
 
 // What a call is given, outputs first.

@@ -28,8 +28,8 @@ void add_output(NormGraph& g, const NormProblem& p) {
 
 }  // namespace
 
-std::array<int64_t, 10> NormProblem::key() const {
-  return {backward, static_cast<int64_t>(dtype), x.n, x.h, x.w, x.c, relu, residual, mask, 0};
+std::array<int64_t, 9> NormProblem::key() const {
+  return {backward, static_cast<int64_t>(dtype), x.n, x.h, x.w, x.c, relu, residual, mask};
 }
 
 std::string NormProblem::text() const {

@@ -13,8 +13,8 @@ struct NormProblem {
   Shape x;
   bool relu = false, residual = false, mask = false;  // of the forward
 
-  std::array<int64_t, 10> key() const;  // for look-up
-  std::string text() const;             // "norm bfloat16 n128 h32 w32 c64 relu mask"
+  std::array<int64_t, 9> key() const;  // for look-up
+  std::string text() const;            // "norm bfloat16 n128 h32 w32 c64 relu mask"
 };
 
 // Graph and the tensors whose data a run needs; id 0: the graph has no such tensor.

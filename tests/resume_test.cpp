@@ -237,6 +237,19 @@ TEST_CASE("a state is refused by another training", "[resume]") {
     return error_of([&] { other.trainer().resume(state); });
   };
   CHECK(refusal(recipe_of()).empty());
+  // One that was refused leaves nothing behind: after 2 steps there is no healthy probe yet.
+  Session(folder / "early", recipe_of()).run(2);
+  Session twice(folder / "twice", recipe_of());
+  CHECK_FALSE(error_of([&] {
+                Session other(folder / "wide", [] {
+                  Recipe recipe = recipe_of();
+                  recipe.width = 8;
+                  return recipe;
+                }());
+                other.run(3);
+                twice.trainer().resume(state_path(folder / "wide", 3));
+              }).empty());
+  CHECK_NOTHROW(twice.trainer().resume(state_path(folder / "early", 2)));
   CHECK_THAT(refusal(recipe_of(3)), Contains("has 12 steps, this one 18"));
   Recipe wider = recipe_of();
   wider.width = 8;

@@ -53,16 +53,16 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   require(command.resume == Resume::kNo || !command.overwrite,
           "--resume goes on with a run and --overwrite replaces it; give one of them");
   const bool resumed = goes_on(command, recipe);
+  if (resumed && is_finished(recipe.output)) {
+    fmt::print("The run in '{}' is finished; there is nothing to go on with\n", recipe.output);
+    return 0;
+  }
   const Dataset data =
       load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);
   const std::optional<int64_t> free = free_memory(exec->device());
   const MemoryUse plan = plan_memory(recipe, data, exec->device());
   require_memory(plan, free, recipe, data, exec->device());
   auto trainer = std::make_unique<Trainer>(*exec, recipe, data);
-  if (resumed && is_finished(recipe.output)) {
-    fmt::print("The run in '{}' is finished; there is nothing to go on with\n", recipe.output);
-    return 0;
-  }
   // Without a state yet it begins again, in the same folder.
   const bool from_state = resumed && resume_newest(*trainer, recipe.output);
   RunFolder folder(recipe.output, recipe,

@@ -2,7 +2,7 @@
 // are checked before memory is taken, and whatever a codec complains of is an Error that names the
 // image. Only what is asked for is decoded: a region, and of a JPEG the picture at 1/2, 1/4 or 1/8
 // of its size, which its DCT gives for less work than all of its pixels. Choosing crops and
-// resampling are not done here (crop.h, resample.h).
+// resampling are not done here (image_transform.h, resample.h).
 #pragma once
 
 #include <cstdint>

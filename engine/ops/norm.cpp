@@ -36,6 +36,42 @@ Var running_norm_input_only(Pass& p, const Var& x, const NormVectors& norm, bool
   return sum;
 }
 
+// What a norm's backward needs of its forward.
+struct KeptNorm {
+  NormParams norm;
+  Tensor storage;  // of `vectors`
+  NormVectors vectors;
+  bool running, parameters;
+  bool relu;  // to be computed anew from x; false: none, or the gradient comes through a mask
+  Tensor x;
+  GradientTarget to_x, to_residual;
+};
+
+// dy: of relu?(norm(x)), or of norm(x) where it came through the mask.
+void backward_norm(Pass& p, const KeptNorm& kept, Tensor dy) {
+  const View gamma = p.params.master(kept.norm.gamma);
+  const int64_t channels = gamma.count();
+  const Tensor sums = p.empty(matrix_shape(2, channels), p.params.master_dtype());
+  const View dbeta = reshaped(sums.view().samples(0, 1), vector_shape(channels));
+  const View dgamma = reshaped(sums.view().samples(1, 1), vector_shape(channels));
+  const NormVectors& v = kept.vectors;
+  const auto gradients = [&](View dx, float b) {
+    if (!kept.running)
+      return batch_norm_gradients(p.exec, dx, dbeta, dgamma, kept.x, dy, gamma, v, kept.relu, b);
+    if (kept.parameters) norm_gradient_sums(p.exec, dbeta, dgamma, kept.x, dy, v, kept.relu);
+    if (dx.data) running_norm_backward(p.exec, dx, kept.x, dy, v, kept.relu, b);
+  };
+  if (kept.to_x.wanted())
+    p.write_input_gradient(kept.to_x, gradients);
+  else if (kept.parameters)
+    gradients({}, 0);
+  if (kept.parameters) {
+    p.write_gradient(kept.norm.beta, [&](View d, float b) { accumulate(p.exec, d, dbeta, b); });
+    p.write_gradient(kept.norm.gamma, [&](View d, float b) { accumulate(p.exec, d, dgamma, b); });
+  }
+  if (kept.to_residual.wanted()) p.give(kept.to_residual, std::move(dy));
+}
+
 // relu?(norm(x) (+ residual))
 Var norm_op(Pass& p, Var x, const NormParams& norm, bool rectified, const Var* residual) {
   const bool running = p.options.bn == BnMode::kRunning;
@@ -82,28 +118,10 @@ Var norm_op(Pass& p, Var x, const NormParams& norm, bool rectified, const Var* r
   }
   if (!recorded) return {std::move(y), -1};
 
-  Var out = p.tape.record(std::move(y), [&p, norm, storage, v, running, parameters, channels, gamma,
-                                         relu = rectified && !mask, kept = x.value,
-                                         to_x = GradientTarget(x), to_residual](Tensor dy) {
-    const Tensor sums = p.empty(matrix_shape(2, channels), p.params.master_dtype());
-    const View dbeta = reshaped(sums.view().samples(0, 1), vector_shape(channels));
-    const View dgamma = reshaped(sums.view().samples(1, 1), vector_shape(channels));
-    const auto gradients = [&](View dx, float b) {
-      if (!running)
-        return batch_norm_gradients(p.exec, dx, dbeta, dgamma, kept, dy, gamma, v, relu, b);
-      if (parameters) norm_gradient_sums(p.exec, dbeta, dgamma, kept, dy, v, relu);
-      if (dx.data) running_norm_backward(p.exec, dx, kept, dy, v, relu, b);
-    };
-    if (to_x.wanted())
-      p.write_input_gradient(to_x, gradients);
-    else if (parameters)
-      gradients({}, 0);
-    if (parameters) {
-      p.write_gradient(norm.beta, [&](View d, float b) { accumulate(p.exec, d, dbeta, b); });
-      p.write_gradient(norm.gamma, [&](View d, float b) { accumulate(p.exec, d, dgamma, b); });
-    }
-    if (to_residual.wanted()) p.give(to_residual, std::move(dy));
-  });
+  const KeptNorm kept{norm,    storage, v,          running, parameters, rectified && !mask,
+                      x.value, x,       to_residual};
+  Var out =
+      p.tape.record(std::move(y), [&p, kept](Tensor dy) { backward_norm(p, kept, std::move(dy)); });
   out.gate = {std::move(mask), {}};
   return out;
 }
