@@ -121,7 +121,15 @@ TEST_CASE("evaluate() counts, sample by sample, what closed forms say", "[evalua
   CHECK(e.restarts == 2);
   CHECK(e.dataset == "grey");
   CHECK(e.model == "linear");
+}
 
+TEST_CASE("evaluate() keeps images beside their adversarial versions, fooled and not",
+          "[evaluate]") {
+  Exec exec;
+  Pool pool;
+  Margins m;
+  const Dataset test = grey_images(50);
+  const Evaluation e = evaluate(exec, pool, m.model(), test, pgd_options(0.01));
   REQUIRE(e.examples.size() == 6);
   int fooled = 0;
   for (const AdversarialExample& x : e.examples) {
