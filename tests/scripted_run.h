@@ -3,6 +3,8 @@
 // interest.
 #pragma once
 
+#include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -41,10 +43,12 @@ class ScriptedRun : private TrainingObserver {
   ScriptedRun(const Recipe& recipe, const Dataset& data, Script script)
       : recipe_(recipe),
         script_(std::move(script)),
-        trainer_(exec_, recipe, data, [this](Model& model, const AttackInput& images, int steps) {
-          CHECK(&model == &trainer_.model());
-          return measured(images, steps);
-        }) {
+        trainer_(exec_, recipe, data,
+                 [this, &data](Model& model, const AttackInput& images, int steps) {
+                   CHECK(&model == &trainer_.model());
+                   check_images(images, data);
+                   return measured(images, steps);
+                 }) {
     exec_.plans().force("direct");  // two runs must not differ by which algorithm was faster
     result_ = trainer_.run(folder_.path(), *this);
   }
@@ -62,6 +66,19 @@ class ScriptedRun : private TrainingObserver {
   Exec& exec() { return exec_; }
 
  private:
+  // Pixels and labels are those of the samples they are said to be.
+  static void check_images(const AttackInput& images, const Dataset& data) {
+    const int64_t length = images.x_nat.shape().per_sample();
+    for (int64_t n = 0; n < images.x_nat.shape().n; ++n) {
+      const int64_t sample = images.samples.as<const int64_t>()[n];
+      CHECK(images.labels.as<const int32_t>()[n] == data.labels[static_cast<size_t>(sample)]);
+      const float* pixels = images.x_nat.as<const float>() + n * length;
+      const std::span<const uint8_t> image = data.image(sample);
+      CHECK(std::equal(image.begin(), image.end(), pixels, [](uint8_t byte, float pixel) {
+        return pixel == Approx(static_cast<float>(byte) / 255);
+      }));
+    }
+  }
   double measured(const AttackInput& images, int steps) {
     const int64_t count = images.x_nat.shape().n;
     const int64_t* first = images.samples.as<const int64_t>();
