@@ -46,6 +46,9 @@ class PreparedFilter {
   std::unique_ptr<Copies> copies_;
 };
 
+// Whether convolutions of a CPU are fastest on views in blocks of 16 channels; else channels last.
+bool conv2d_prefers_blocks();
+
 struct Filter {
   View w;                              // (O, kH, kW, I), float32, bfloat16 or float64
   uint64_t version = 0;                // changes whenever the values change

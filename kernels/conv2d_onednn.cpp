@@ -138,8 +138,14 @@ void compute(Exec& exec, ConvProblem problem, const Operands& operands) {
 
 }  // namespace
 
+bool conv2d_prefers_blocks() { return onednn_has_avx512(); }
+
 void conv2d_forward_onednn(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
                            const ProductEpilogue& epilogue) {
+  if (FloatCopies::needed(x.dtype))
+    return in_float32(exec, x, filter.w, y, epilogue.accumulate, [&](View a, View b, View c) {
+      conv2d_forward_onednn(exec, c, a, {b}, options, epilogue);
+    });
   const ConvProblem problem = forward_problem(y, x, filter, options, epilogue);
   compute(exec, problem,
           {.first = x.data,
@@ -150,6 +156,10 @@ void conv2d_forward_onednn(Exec& exec, View y, View x, const Filter& filter, Con
 }
 
 void conv2d_dgrad_onednn(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options) {
+  if (FloatCopies::needed(dy.dtype))
+    return in_float32(exec, dy, filter.w, dx, false, [&](View a, View b, View c) {
+      conv2d_dgrad_onednn(exec, c, a, {b}, options);
+    });
   const ConvProblem problem = dgrad_problem(dx, dy, filter, options);
   compute(exec, problem,
           {.first = dy.data, .output = dx.data, .filter = &filter, .output_bytes = dx.bytes()});
@@ -157,6 +167,10 @@ void conv2d_dgrad_onednn(Exec& exec, View dx, View dy, const Filter& filter, Con
 
 void conv2d_wgrad_onednn(Exec& exec, View dw, View x, View dy, ConvOptions options,
                          bool accumulate) {
+  if (FloatCopies::needed(x.dtype))
+    return in_float32(exec, x, dy, dw, accumulate, [&](View a, View b, View c) {
+      conv2d_wgrad_onednn(exec, c, a, b, options, accumulate);
+    });
   const ConvProblem problem = wgrad_problem(dw, x, dy, options, accumulate);
   compute(exec, problem,
           {.first = x.data, .second = dy.data, .output = dw.data, .output_bytes = dw.bytes()});

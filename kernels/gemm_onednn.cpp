@@ -61,6 +61,10 @@ Sequence build(OneDnn& library, const GemmKey& key, const View& c, const View& a
 }  // namespace
 
 void gemm_onednn(Exec& exec, View c, View a, View b, const GemmOptions& options) {
+  if (FloatCopies::needed(a.dtype))
+    return in_float32(exec, a, b, c, options.beta != 0, [&](View wide_a, View wide_b, View wide_c) {
+      gemm_onednn(exec, wide_c, wide_a, wide_b, options);
+    });
   omp_set_num_threads(exec.threads());
   OneDnn& library = exec.onednn();
   GemmCache& cache = library.cache<GemmCache>();

@@ -27,6 +27,11 @@ bool cpu_has_bfloat16() {
   return avx512_bf16 || amx_bf16;
 }
 
+bool onednn_has_avx512() {
+  constexpr auto kCore = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+  return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & kCore) == kCore;
+}
+
 std::string cpu_name() {
   std::string name;
   for (unsigned leaf = 0x80000002; leaf <= 0x80000004; ++leaf) {
@@ -44,6 +49,24 @@ std::string cpu_name() {
 std::string onednn_version() {
   const dnnl_version_t* version = dnnl_version();
   return fmt::format("oneDNN {}.{}.{}", version->major, version->minor, version->patch);
+}
+
+View FloatCopies::like(const View& view, size_t number) {
+  View wide = view;
+  wide.dtype = Dtype::kFloat32;
+  Room& room = rooms_.at(number);
+  if (room.bytes < wide.bytes()) {
+    room.memory = allocate_aligned(wide.bytes(), "float32 copies of bfloat16 operands");
+    room.bytes = wide.bytes();
+  }
+  wide.data = room.memory.get();
+  return wide;
+}
+
+View FloatCopies::of(Exec& exec, const View& view, size_t number) {
+  const View wide = like(view, number);
+  convert(exec, wide, view);
+  return wide;
 }
 
 dnnl::memory::data_type onednn_type(Dtype dtype) {

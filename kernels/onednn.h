@@ -13,14 +13,20 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/activation.h"
+#include "kernels/aligned.h"
 #include "kernels/array_hash.h"
-#include "kernels/view.h"
+#include "kernels/exec.h"
 
 namespace ringfort {
 
 bool cpu_has_bfloat16();  // multiplies bfloat16 in hardware (AVX512_BF16 or AMX); elsewhere oneDNN
                           // emulates it
-std::string cpu_name();   // "AMD EPYC 9R14"
+// Whether oneDNN computes in bfloat16 at all, has Winograd, and is fastest in blocks of 16
+// channels. Without AVX-512 (or under ONEDNN_MAX_CPU_ISA=AVX2) it has only float32 products, and
+// the fast ones of channels-last views.
+bool onednn_has_avx512();
+std::string cpu_name();        // "AMD EPYC 9R14"
 std::string onednn_version();  // "oneDNN 2.6.3"
 
 class OneDnn {
@@ -43,6 +49,26 @@ class OneDnn {
   dnnl::engine engine_;
   dnnl::stream stream_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> caches_;
+};
+
+// Float32 copies of bfloat16 operands, for a product of which oneDNN has none here.
+class FloatCopies {
+ public:
+  static bool needed(Dtype operands) {
+    return operands == Dtype::kBFloat16 && !onednn_has_avx512();
+  }
+  // A float32 view like `view`, its values undefined. number: of the operands of one product, below
+  // 3; of each there is one copy at a time.
+  View like(const View& view, size_t number);
+  // The same with the values of `view`.
+  View of(Exec& exec, const View& view, size_t number);
+
+ private:
+  struct Room {
+    AlignedMemory memory;
+    int64_t bytes = 0;
+  };
+  std::array<Room, 3> rooms_;
 };
 
 dnnl::memory::data_type onednn_type(Dtype dtype);  // float32 and bfloat16 only
@@ -108,5 +134,18 @@ dnnl::primitive_attr sequence_attributes();
 dnnl::primitive_attr epilogue_attributes(bool accumulate, bool relu);
 
 constexpr int64_t aligned64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// product(a, b, c) of two bfloat16 operands and a result, on float32 copies of them. accumulate:
+// the product adds to c. REQUIRES: FloatCopies::needed().
+template <class Product>
+void in_float32(Exec& exec, const View& a, const View& b, const View& c, bool accumulate,
+                const Product& product) {
+  FloatCopies& copies = exec.onednn().cache<FloatCopies>();
+  const View wide_a = copies.of(exec, a, 0), wide_b = copies.of(exec, b, 1);
+  if (c.dtype == Dtype::kFloat32) return product(wide_a, wide_b, c);
+  const View wide_c = accumulate ? copies.of(exec, c, 2) : copies.like(c, 2);
+  product(wide_a, wide_b, wide_c);
+  convert(exec, c, wide_c);
+}
 
 }  // namespace ringfort

@@ -50,7 +50,7 @@ Tensor mask_like(Pass& p, const Tensor& y) { return p.empty(y.shape(), Dtype::kB
 
 Layout conv_layout(const Pass& p, int64_t channels) {
   return p.options.dtype != Dtype::kFloat64 && channels % 16 == 0 &&
-                 p.exec.device().kind == DeviceKind::kCpu
+                 p.exec.device().kind == DeviceKind::kCpu && conv2d_prefers_blocks()
              ? Layout::kBlocked16
              : Layout::kChannelsLast;
 }
