@@ -34,6 +34,25 @@ AttackOptions pgd(const ThreatModel& threat, int steps, double alpha) {
   return options;
 }
 
+AttackOptions trades(const ThreatModel& threat, int steps, double alpha) {
+  AttackOptions options = pgd(threat, steps, alpha);
+  options.objective = AttackObjective::kDivergence;
+  if (threat.norm == Norm::kLinf) options.start = AttackStart::kNearby;
+  return options;
+}
+
+std::string_view to_string(AttackStart start) {
+  switch (start) {
+    case AttackStart::kNatural:
+      return "natural";
+    case AttackStart::kRandom:
+      return "random";
+    case AttackStart::kNearby:
+      return "nearby";
+  }
+  return "unknown";
+}
+
 std::string_view to_string(AttackBn bn) {
   switch (bn) {
     case AttackBn::kEval:
@@ -52,10 +71,10 @@ std::string describe(const AttackOptions& a) {
                            : random    ? "FGSM-RS"
                                        : "FGSM";
   return fmt::format(
-      "{}, alpha {:.2f}/255, {} ball of {:.2f}/255, {} start, {} restart{}, batch norm {}, {}",
-      name, 255 * a.alpha, to_string(a.threat.norm), 255 * a.threat.eps,
-      random ? "random" : "natural", a.restarts, a.restarts == 1 ? "" : "s", to_string(a.bn),
-      to_string(a.dtype));
+      "{}{}, alpha {:.2f}/255, {} ball of {:.2f}/255, {} start, {} restart{}, batch norm {}, {}",
+      name, a.objective == AttackObjective::kDivergence ? " on the KL divergence" : "",
+      255 * a.alpha, to_string(a.threat.norm), 255 * a.threat.eps, to_string(a.start), a.restarts,
+      a.restarts == 1 ? "" : "s", to_string(a.bn), to_string(a.dtype));
 }
 
 namespace {
@@ -144,14 +163,18 @@ void TrainingAttack::run_steps(Buffers& at) {
   RandomKey key = attack_key(options_, 0);
   key.epoch_at = at.epoch.as<uint32_t>();
   take_start(exec_, options_, options_.start, at.x_adv, at.x_nat, key, at.samples.as<int64_t>());
+  Tensor natural;
+  if (options_.objective == AttackObjective::kDivergence)
+    natural = natural_logits(exec_, pool_, model_, options_, at.x_nat);
   for (int step = 0; step < options_.steps; ++step) {
-    const InputGradient g = input_gradient(exec_, pool_, model_, options_, at.x_adv, at.labels);
+    const InputGradient g =
+        input_gradient(exec_, pool_, model_, options_, at.x_adv, {at.labels, natural});
     take_step(exec_, options_, at.x_adv, g.dx, at.x_nat);
     weight_gradients_ += g.weight_gradients;
   }
 }
 
-Tensor TrainingAttack::run(const AttackInput& input) {
+TrainingAttack::Attacked TrainingAttack::run(const AttackInput& input) {
   const Shape shape = input.x_nat.shape();
   require_valid(options_, input);
   Buffers& at = buffers_for(shape);
@@ -160,7 +183,7 @@ Tensor TrainingAttack::run(const AttackInput& input) {
   copy_view(exec_, at.samples, input.samples);
   to_device(exec_, at.epoch, &input.epoch);
   at.graph->run(shape);
-  return at.x_adv;
+  return {at.x_nat, at.x_adv, at.labels};
 }
 
 }  // namespace ringfort

@@ -24,9 +24,14 @@ namespace ringfort {
 enum class AttackStart {
   kNatural,  // x_nat itself
   kRandom,   // Linf: uniform in the ball; L2: Gaussian direction, radius uniform in (0, eps)
+  kNearby,   // Linf: x_nat + 0.001 N(0, 1), TRADES' own; at x_nat its objective has no gradient
 };
 
-enum class AttackObjective { kCrossEntropy };  // maximised
+// Maximised.
+enum class AttackObjective {
+  kCrossEntropy,
+  kDivergence,  // KL(p || q), p the probabilities at x_nat, which are constant (Zhang et al. 2019)
+};
 
 enum class StopRule {
   kAllSteps,   // training: every sample takes every step
@@ -56,13 +61,16 @@ struct AttackOptions {
 };
 
 // Presets. fgsm: Goodfellow et al. 2015. fgsm_rs: Wong et al. 2020, alpha 1.25 eps, run in train
-// mode with tracking by its source. pgd: Madry et al. 2018.
+// mode with tracking by its source. pgd: Madry et al. 2018. trades: Zhang et al. 2019, for training
+// only; Linf, in L2 with a random start.
 AttackOptions fgsm(const ThreatModel& threat);
 AttackOptions fgsm_rs(const ThreatModel& threat);
 AttackOptions pgd(const ThreatModel& threat, int steps, double alpha);
+AttackOptions trades(const ThreatModel& threat, int steps, double alpha);
 
 // The same as sentences for headers and reports: "PGD-10, alpha 2.00/255, ...".
 std::string describe(const AttackOptions& attack);
+std::string_view to_string(AttackStart start);
 std::string_view to_string(AttackBn bn);
 
 // A batch under attack, on the device. Pixels float32 (N, H, W, C).
@@ -95,8 +103,12 @@ class TrainingAttack {
   TrainingAttack(const TrainingAttack&) = delete;  // its graphs hold its address
   TrainingAttack& operator=(const TrainingAttack&) = delete;
 
-  // The returned tensor is valid until the next call.
-  Tensor run(const AttackInput& input);
+  // Its own copies of the batch, and what it has found: at the same addresses after every call with
+  // a batch of this size.
+  struct Attacked {
+    Tensor x_nat, x_adv, labels;
+  };
+  Attacked run(const AttackInput& input);
 
   const AttackOptions& options() const { return options_; }
   // Weight gradients formed by attack passes so far: 0, always.

@@ -62,7 +62,7 @@ class SlotAttack {
   void step() {
     if (worth_shrinking()) shrink();
     const bool ends = every_slot_ends();
-    const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, labels_,
+    const InputGradient g = input_gradient(exec_, pool_, model_, options_, x_adv_, {labels_},
                                            ends ? Wrt::kNothing : Wrt::kInput);
     const auto predictions = to_vector<int32_t>(exec_, g.prediction);
     const auto losses = to_vector<float>(exec_, g.loss);

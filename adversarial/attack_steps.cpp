@@ -2,6 +2,7 @@
 
 #include "kernels/attack.h"
 #include "kernels/device_memory.h"
+#include "kernels/loss.h"
 
 namespace ringfort {
 
@@ -28,6 +29,8 @@ void take_start(Exec& exec, const AttackOptions& options, AttackStart start, Vie
   const ThreatModel& threat = options.threat;
   if (start == AttackStart::kNatural)
     copy_view(exec, x_adv, x_nat);
+  else if (start == AttackStart::kNearby)
+    nearby_start(exec, x_adv, x_nat, projection(threat), key, samples);
   else if (threat.norm == Norm::kLinf)
     linf_start(exec, x_adv, x_nat, projection(threat), key, samples);
   else
@@ -44,14 +47,22 @@ void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, 
             static_cast<float>(threat.eps), threat.lower, threat.upper);
 }
 
+Tensor natural_logits(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
+                      const Tensor& x_nat) {
+  PassOptions pass = attack_pass(options);
+  pass.wrt = Wrt::kNothing;
+  Pass p(exec, pool, model.params(), pass);
+  return model.forward(p, p.input(x_nat)).value;
+}
+
 InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
-                             const Tensor& x_adv, const Tensor& labels, Wrt wrt) {
+                             const Tensor& x_adv, const AttackReference& reference, Wrt wrt) {
   PassOptions pass = attack_pass(options);
   pass.wrt = wrt;
   Pass p(exec, pool, model.params(), pass);
   const Var x = p.input(x_adv);
   const Var logits = model.forward(p, x);
-  Loss loss = attack_objective(p, options.objective, logits, labels);
+  Loss loss = attack_objective(p, options.objective, logits, reference);
   if (wrt == Wrt::kNothing)
     return {{}, std::move(loss.loss), std::move(loss.prediction), p.gradients_written()};
   p.backward(logits, std::move(loss.dlogits));
@@ -59,10 +70,16 @@ InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackO
           p.gradients_written()};
 }
 
-Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits, const Tensor& labels) {
+Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits,
+                      const AttackReference& reference) {
   switch (objective) {
     case AttackObjective::kCrossEntropy:
-      return cross_entropy(p, logits, labels, 1.0);
+      return cross_entropy(p, logits, reference.labels, 1.0);
+    case AttackObjective::kDivergence: {
+      TradesLoss loss = trades_loss(p, {reference.natural_logits}, logits, reference.labels,
+                                    {.weight = 1, .natural = 0, .beta = 1});
+      return {std::move(loss.loss), std::move(loss.prediction), std::move(loss.dlogits_adv)};
+    }
   }
   fail("attack objective {} is not known", static_cast<int>(objective));
 }
@@ -74,6 +91,8 @@ void require_valid(const AttackOptions& options, const AttackInput& input) {
   require(options.threat.eps >= 0 && options.alpha >= 0,
           "attack: eps and alpha must not be negative, got {} and {}", options.threat.eps,
           options.alpha);
+  require(options.start != AttackStart::kNearby || options.threat.norm == Norm::kLinf,
+          "attack: a nearby start is for Linf; take a random one in L2");
   const int64_t n = input.x_nat.shape().n;
   require(n >= 1, "attack: the batch is empty");
   require(input.x_nat.dtype() == Dtype::kFloat32 && input.labels.dtype() == Dtype::kInt32 &&

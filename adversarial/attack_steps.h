@@ -28,13 +28,25 @@ struct InputGradient {
   int64_t weight_gradients = 0;
 };
 
+// What an objective compares a network's logits with.
+struct AttackReference {
+  Tensor labels = {};          // (N) int32
+  Tensor natural_logits = {};  // (N, K), of x_nat: kDivergence only
+};
+
+// The logits of x_nat as the attack's passes compute them.
+Tensor natural_logits(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
+                      const Tensor& x_nat);
+
 // One question to the model: the gradient of the summed loss with respect to the pixels; with
 // Wrt::kNothing only losses and predictions, and no dx.
 InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
-                             const Tensor& x_adv, const Tensor& labels, Wrt wrt = Wrt::kInput);
+                             const Tensor& x_adv, const AttackReference& reference,
+                             Wrt wrt = Wrt::kInput);
 
 // Value, gradient and prediction of the objective, summed over the batch.
-Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits, const Tensor& labels);
+Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits,
+                      const AttackReference& reference);
 
 void require_valid(const AttackOptions& options, const AttackInput& input);
 

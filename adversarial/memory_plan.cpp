@@ -24,27 +24,26 @@ std::string advice(int64_t batch) {
 }  // namespace
 
 MemoryUse Trainer::memory() const {
-  return {model_->bytes_reserved() + step_->optimizer().bytes_reserved(),
-          step_->attack_pool().bytes_reserved(), step_->training_pool().bytes_reserved(),
+  return {model_->bytes_reserved() + step_->bytes_reserved(), step_->attack_pool().bytes_reserved(),
+          step_->training_pool().bytes_reserved(),
           // Attacks on held-out images shrink their batches as samples are won, so the free lists
           // grow by chance; where memory is short they are given back.
           pool_.peak_bytes(), feed_->bytes_reserved()};
 }
 
 void Trainer::rehearse() {
-  DeviceBatch batch;
   feed_->start_epoch(0);
-  feed_->next(pool_, batch);
-  step_->run(make_input(exec_, pool_, batch, training_augment(recipe_, 0), 0), 0);
+  for (int part = 0; part < recipe_.micro_batches; ++part) step_->run(next_input(0), {});
   const int steps = 1;  // they are all alike
   if (recipe_.probe_every > 0 && probe_.x_nat) {
     healthy_.emplace(exec_, pool_, model_->params(), step_->optimizer());
     under_validation_attack(*model_, probe_, steps);
   }
-  if (validation_.x_nat) {
+  with_kept_weights(0, [&] {
+    if (!validation_.x_nat) return;
     predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
     under_validation_attack(*model_, validation_, steps);
-  }
+  });
 }
 
 MemoryUse plan_memory(const Recipe& recipe, const Dataset& data, Device device) {

@@ -1,5 +1,7 @@
 #include "adversarial/method.h"
 
+#include "adversarial/optimization.h"
+
 namespace ringfort {
 
 Norm parse_norm(const std::string& name) {
@@ -25,7 +27,10 @@ Dtype attack_dtype(const Recipe& recipe) {
 }
 
 TrainingMethod make_method(const Recipe& recipe) {
-  if (recipe.method == "standard") return {};
+  TrainingMethod method;
+  method.outer.label_smoothing = recipe.label_smoothing;
+  method.weight_perturbation = recipe.awp_gamma;
+  if (recipe.method == "standard") return method;
   ThreatModel threat;
   threat.norm = parse_norm(recipe.norm);
   threat.eps = recipe.eps;
@@ -37,28 +42,31 @@ TrainingMethod make_method(const Recipe& recipe) {
   } else if (recipe.method == "pgd-at") {
     const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
     attack = pgd(threat, steps, 2.5 * threat.eps / steps);
+  } else if (recipe.method == "trades") {
+    // The source's alpha of 0.007 is 2.26 eps / K at its eps of 0.031 and K of 10.
+    const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
+    attack = trades(threat, steps, 0.07 / 0.031 * threat.eps / steps);
+    method.outer.kind = OuterLossKind::kTrades;
+    method.outer.beta = recipe.beta;
   } else {
-    fail("there is no training method '{}'; known are standard, pgd-at, fast-at", recipe.method);
+    fail("there is no training method '{}'; known are standard, pgd-at, fast-at, trades",
+         recipe.method);
   }
   if (recipe.attack_alpha > 0) attack.alpha = recipe.attack_alpha;
   if (recipe.attack_bn != "default") attack.bn = parse_attack_bn(recipe.attack_bn);
   attack.dtype = attack_dtype(recipe);
   attack.seed = recipe.seed;
-  return {attack, OuterLoss::kCrossEntropy};
-}
-
-Loss outer_loss(Pass& p, OuterLoss outer, const Var& logits, const Tensor& labels) {
-  switch (outer) {
-    case OuterLoss::kCrossEntropy:
-      return cross_entropy(p, logits, labels, 1.0 / static_cast<double>(labels.view().count()));
-  }
-  fail("outer loss {} is not known", static_cast<int>(outer));
+  method.inner = attack;
+  return method;
 }
 
 Recipe resolved(Recipe recipe) {
   for (const ModelEntry& entry : model_registry())
     if (entry.name == recipe.model && recipe.width == 0) recipe.width = entry.default_width;
   const TrainingMethod method = make_method(recipe);
+  recipe.lr = peak_lr(recipe);
+  recipe.lr_base_size = 0;
+  recipe.opt_eps = make_optimizer(recipe).eps;
   recipe.attack_dtype = to_string(attack_dtype(recipe));
   if (!method.inner) return recipe;
   recipe.attack_steps = method.inner->steps;

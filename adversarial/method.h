@@ -5,6 +5,7 @@
 //   pgd-at     PGD (Madry et al. 2018), with eval-mode batch norm and steps of 2.5 eps / K as in
 //              MadryLab/robustness and the random start of the paper; cross-entropy on x_adv only
 //   fast-at    FGSM-RS, train-mode, tracking (Wong et al. 2020)   cross-entropy on x_adv only
+//   trades     PGD on KL(p || q), eval-mode (Zhang et al. 2019)   CE + beta KL, both on the batch
 #pragma once
 
 #include <optional>
@@ -12,15 +13,15 @@
 #include <vector>
 
 #include "adversarial/attack.h"
+#include "adversarial/outer_loss.h"
 #include "adversarial/recipe.h"
 
 namespace ringfort {
 
-enum class OuterLoss { kCrossEntropy };  // mean over the batch, on the adversarial examples
-
 struct TrainingMethod {
-  std::optional<AttackOptions> inner;  // none: train on the images themselves
-  OuterLoss outer = OuterLoss::kCrossEntropy;
+  std::optional<AttackOptions> inner = {};  // none: train on the images themselves
+  OuterLoss outer = {};
+  double weight_perturbation = 0;  // gamma of AWP; 0: none
 };
 
 // The recipe's method with its source's defaults where the recipe leaves a choice open.
@@ -34,9 +35,6 @@ Recipe resolved(Recipe recipe);
 // The attack that measures held-out robustness during training: PGD with alpha 2.5 eps / steps,
 // eval mode.
 AttackOptions validation_attack(const Recipe& recipe, int steps);
-
-// The loss of the training pass and its gradient: the mean over the batch.
-Loss outer_loss(Pass& p, OuterLoss outer, const Var& logits, const Tensor& labels);
 
 Norm parse_norm(const std::string& name);
 Dtype parse_dtype(const std::string& name);

@@ -24,33 +24,61 @@ struct Recipe {
   std::string model = "cnn_small";
   int width = 0;  // channels of the first stage; 0: the model's own default
 
-  // method: "standard", "pgd-at" (Madry et al. 2018) or "fast-at" (Wong et al. 2020)
+  // method: "standard", "pgd-at" (Madry et al. 2018), "fast-at" (Wong et al. 2020) or "trades"
+  // (Zhang et al. 2019)
   std::string method = "fast-at";
   std::string norm = "Linf";
   double eps = 8.0 / 255;
   double attack_alpha =
       0;  // step size; 0: the method's source (fast-at 1.25 eps, pgd-at 2.5 eps / steps)
-  int attack_steps = 0;  // 0: the method's source (fast-at 1, pgd-at 10)
+  int attack_steps = 0;  // 0: the method's source (fast-at 1, pgd-at and trades 10)
   std::string attack_bn =
       "default";  // default | eval | train | train-track; default: the method's source
 
+  double beta = 6;             // trades: weight of the KL divergence
+  double label_smoothing = 0;  // of the cross-entropy in the training pass
+  // Adversarial weight perturbation (Wu et al. 2020) on top of any method: its size relative to the
+  // norm of each filter and matrix; 0: none. And the epochs before it begins.
+  double awp_gamma = 0, awp_warmup = 0;
+
   // optimisation
   int epochs = 15;
-  int64_t max_steps = 0;  // 0: all epochs; otherwise the schedule spans no more than these steps
-  int batch_size = 128;
-  std::string opt = "sgd";
-  double lr = 0.1;  // peak learning rate
-  double momentum = 0.9;
+  int64_t max_steps = 0;    // 0: all epochs; otherwise the schedule spans no more than these steps
+  int batch_size = 128;     // images per step
+  int micro_batches = 1;    // into which a step's batch is cut: gradient accumulation
+  std::string opt = "sgd";  // sgd | lars | adam | adamw | lamb
+  double lr = 0.1;          // peak learning rate
+  // lr is for batches of this size and is scaled to batch-size, linearly or by the root; 0: as it
+  // is
+  int lr_base_size = 0;
+  std::string lr_base_scale = "linear";  // linear | sqrt
+  double momentum = 0.9;                 // sgd, lars
+  double low_momentum = 0;  // cyclic, one-cycle: momentum (or beta1) where lr peaks; 0: it stays
   bool nesterov = false;
   double weight_decay = 5e-4;
-  double clip_grad = 0;          // the longest the gradient may be, else it is scaled; 0: any
-  bool decay_all = true;         // weight decay on norm parameters and biases too
-  std::string sched = "cyclic";  // constant | piecewise | cyclic | cosine
-  double sched_peak = 0.4;       // cyclic: share of training at which lr peaks
+  double clip_grad = 0;   // the longest the gradient may be, else it is scaled; 0: any
+  bool decay_all = true;  // weight decay on norm parameters and biases too
+  std::vector<double> opt_betas = {0.9, 0.999};  // adam, adamw, lamb
+  double opt_eps = 0;                            // 0: as the optimizer's source
+  bool bias_correction = true;                   // adam, adamw, lamb
+  double trust_coefficient = 0.001;              // lars
+  bool trust_all = false;  // lars, lamb: trust ratios for norm parameters and biases too
+  double trust_clip = 0;   // lamb: what the norm of a filter or matrix counts at most; 0: as it is
+  // constant | piecewise | cyclic | cosine | one-cycle | polynomial
+  std::string sched = "cyclic";
+  double sched_peak = 0.4;        // cyclic, one-cycle: share of training at which lr peaks
+  double sched_power = 2;         // polynomial
+  double div_factor = 25;         // one-cycle: it begins at lr / this ...
+  double final_div_factor = 1e4;  // ... and ends at that / this
   std::vector<double> decay_milestones = {0.5, 0.75};  // piecewise: shares of training
   double decay_rate = 0.1;                             // piecewise: factor at each milestone
   double warmup_epochs = 0;  // the schedule's rate is scaled up linearly over these
-  double min_lr = 0;         // cosine: where it ends
+  double min_lr = 0;         // cosine, polynomial: where it ends
+  // Exponential moving average of the weights, which is what is validated and kept; 0: none. Before
+  // this share of training the average is the weights.
+  double ema_decay = 0, ema_warmup = 0.025;
+  // Running statistics of the averaged weights: live | re-estimate
+  std::string ema_statistics = "live";
 
   // controller
   int64_t probe_every = 200;         // steps between collapse probes; 0: no probe
@@ -58,6 +86,7 @@ struct Recipe {
   double collapse_drop = 0.2;        // collapse: probe accuracy falls this far below its best
   std::string on_collapse = "stop";  // stop | restore | continue
   int val_attack_steps = 10;         // held-out PGD at each epoch's end
+  int max_skipped = 10;              // steps without a finite gradient after which training stops
   int64_t save_every = 1000;         // steps between saved states; 0: only where it is stopped
 
   // numbers and machine

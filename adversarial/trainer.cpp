@@ -9,33 +9,13 @@
 #include "adversarial/state_files.h"
 #include "engine/transfer.h"
 #include "engine/version.h"
+#include "kernels/device_memory.h"
 #include "kernels/plans.h"
+#include "kernels/update.h"
 #include "models/checkpoint.h"
 
 namespace ringfort {
 namespace {
-
-ScheduleKind parse_schedule(const std::string& name) {
-  if (name == "constant") return ScheduleKind::kConstant;
-  if (name == "piecewise") return ScheduleKind::kPiecewise;
-  if (name == "cyclic") return ScheduleKind::kCyclic;
-  if (name == "cosine") return ScheduleKind::kCosine;
-  fail("there is no schedule '{}'; known are constant, piecewise, cyclic, cosine", name);
-}
-
-Schedule make_schedule(const Recipe& recipe, int64_t total_steps, int64_t steps_per_epoch) {
-  Schedule schedule;
-  schedule.kind = parse_schedule(recipe.sched);
-  schedule.lr = recipe.lr;
-  schedule.total_steps = total_steps;
-  schedule.warmup_steps =
-      static_cast<int64_t>(recipe.warmup_epochs * static_cast<double>(steps_per_epoch));
-  schedule.peak = recipe.sched_peak;
-  schedule.milestones = recipe.decay_milestones;
-  schedule.decay_rate = recipe.decay_rate;
-  schedule.min_lr = recipe.min_lr;
-  return schedule;
-}
 
 int decoding_threads(const Recipe& recipe, const Exec& exec) {
   return recipe.workers > 0 ? recipe.workers : exec.threads();
@@ -78,30 +58,23 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   model_ = make_model(spec, {.bfloat16_copy = copy, .device = exec.device()});
   initialize(exec, model_->params(), recipe.seed);
 
-  require(recipe.opt == "sgd", "there is no optimizer '{}'; known is sgd", recipe.opt);
-  const SgdOptions sgd{recipe.momentum, recipe.nesterov, recipe.weight_decay, recipe.decay_all,
-                       recipe.clip_grad};
-  step_ = std::make_unique<TrainingStep>(exec, *model_, method_, sgd, dtype);
+  step_ = std::make_unique<TrainingStep>(exec, *model_, method_, make_optimizer(recipe), dtype,
+                                         recipe.micro_batches);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
   feed_ = std::make_unique<Feed>(
       exec, data, split_.training,
-      LoaderOptions{.batch_size = recipe.batch_size,
+      LoaderOptions{.batch_size = recipe.batch_size / recipe.micro_batches,
                     .seed = recipe.seed,
                     .shuffle = true,
                     .drop_last = true,
                     .workers = decoding_threads(recipe, exec),
                     .random_resized_crop = recipe.augment == "random-resized-crop"});
-  require(feed_->loader().batches_per_epoch() > 0,
-          "train: {} training images do not fill one batch of {}", split_.training.size(),
-          recipe.batch_size);
-  total_steps_ = feed_->loader().batches_per_epoch() * recipe.epochs;
+  require(steps_per_epoch() > 0, "train: {} training images do not fill one batch of {}",
+          split_.training.size(), recipe.batch_size);
+  total_steps_ = steps_per_epoch() * recipe.epochs;
   if (recipe.max_steps > 0) total_steps_ = std::min(total_steps_, recipe.max_steps);
-  schedule_ = make_schedule(recipe, total_steps_, feed_->loader().batches_per_epoch());
-  require(schedule_.warmup_steps < total_steps_,
-          "train: warm-up takes {} steps and training only {}; lower --warmup-epochs (now {}) or "
-          "train longer",
-          schedule_.warmup_steps, total_steps_, recipe.warmup_epochs);
+  schedule_ = StepSchedule(recipe, total_steps_, steps_per_epoch());
   if (recipe.hold_out == 0) return;
   validation_ = make_input(exec, pool_, data, split_.held_out, &broken_held_out_);
   const int64_t probed = probe_images(recipe);
@@ -126,13 +99,13 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
       model_->spec().name, model_->spec().width, model_->params().parameter_count(), data_.name,
       recipe_.method, method_.inner ? describe(*method_.inner) : "no attack", total_steps_,
       recipe_.batch_size, exec_.threads());
-  const int64_t per_epoch = feed_->loader().batches_per_epoch();
-  int64_t first_batch = 0;
+  const int64_t per_epoch = steps_per_epoch();
+  int64_t first_step = 0;  // of the epoch
   int epoch = 0;
   if (resumed_) {
     // A state saved after an epoch's last step is from before that epoch's end.
     epoch = static_cast<int>(std::max<int64_t>(result_.steps - 1, 0) / per_epoch);
-    first_batch = result_.steps - epoch * per_epoch;
+    first_step = result_.steps - epoch * per_epoch;
     observer_->on_resume(header, *resumed_, result_.steps);
   } else {
     started_ = epoch_started_ = record_started_ = now();
@@ -141,9 +114,9 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
       observer_->on_message("of the images held out, " + describe(broken_held_out_));
   }
   bool more = true;
-  for (; more && epoch < recipe_.epochs && (result_.steps < total_steps_ || first_batch > 0);
+  for (; more && epoch < recipe_.epochs && (result_.steps < total_steps_ || first_step > 0);
        ++epoch)
-    more = run_epoch(epoch, std::exchange(first_batch, 0));
+    more = run_epoch(epoch, std::exchange(first_step, 0));
   result_.best = best_;
   result_.seconds = now() - started_;
   exec_.plans().save();
@@ -157,30 +130,51 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
 // The totals since the last call, which also count for the epoch.
 StepTotals Trainer::take_totals() {
   const StepTotals totals = step_->take_totals();
-  require(std::isfinite(totals.loss),
-          "train: the loss is no longer finite by step {}; lower --lr (now {}) or, where this is "
-          "early in training, raise --warmup-epochs (now {})",
-          result_.steps, recipe_.lr, recipe_.warmup_epochs);
   epoch_totals_ += totals;
+  if (totals.skipped == 0) return totals;
+  skipped_ += totals.skipped;
+  const std::string which = totals.skipped == 1 ? fmt::format("step {}", totals.first_skipped)
+                                                : fmt::format("{} steps from step {}",
+                                                              totals.skipped, totals.first_skipped);
+  observer_->on_message(fmt::format(
+      "{}: the loss or its gradient was not finite; nothing was changed by it ({} skipped so far)",
+      which, skipped_));
+  require(skipped_ <= recipe_.max_skipped,
+          "train: {} steps by step {} had no finite loss and gradient, and no more than {} are "
+          "allowed (--max-skipped); lower --lr (now {}) or, where this is early in training, raise "
+          "--warmup-epochs (now {})",
+          skipped_, result_.steps, recipe_.max_skipped, recipe_.lr, recipe_.warmup_epochs);
   return totals;
 }
 
+AttackInput Trainer::next_input(uint32_t epoch) {
+  DeviceBatch batch;
+  require(feed_->next(pool_, batch), "train: epoch {} has no further batch", epoch + 1);
+  return make_input(exec_, pool_, batch, training_augment(recipe_, epoch), epoch);
+}
+
+void Trainer::run_step(uint32_t epoch) {
+  const StepOptions options = schedule_.at(result_.steps);
+  for (int part = 0; part < recipe_.micro_batches; ++part) {
+    step_->run(next_input(epoch), options);
+    broken_of_epoch_.insert(broken_of_epoch_.end(), feed_->broken().begin(), feed_->broken().end());
+  }
+  ++result_.steps;
+}
+
 // False where training is over: collapsed, or asked to stop.
-bool Trainer::run_epoch(int epoch, int64_t first_batch) {
-  if (first_batch == 0) {
+bool Trainer::run_epoch(int epoch, int64_t first_step) {
+  if (first_step == 0) {
     epoch_totals_ = {};
     broken_of_epoch_.clear();
     epoch_started_ = now();
   }
-  feed_->start_epoch(static_cast<uint32_t>(epoch), first_batch);
-  DeviceBatch batch;
+  const auto key = static_cast<uint32_t>(epoch);
+  const int64_t end = std::min(total_steps_, (epoch + int64_t{1}) * steps_per_epoch());
+  feed_->start_epoch(key, first_step * recipe_.micro_batches);
   bool healthy = true;
-  while (healthy && result_.steps < total_steps_ && feed_->next(pool_, batch)) {
-    broken_of_epoch_.insert(broken_of_epoch_.end(), feed_->broken().begin(), feed_->broken().end());
-    const auto key = static_cast<uint32_t>(epoch);
-    step_->run(make_input(exec_, pool_, batch, training_augment(recipe_, key), key),
-               learning_rate(schedule_, result_.steps));
-    ++result_.steps;
+  while (healthy && result_.steps < end) {
+    run_step(key);
     const bool probe =
         recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
     if (probe || result_.steps % recipe_.log_every == 0 || result_.steps == total_steps_)
@@ -205,11 +199,10 @@ bool Trainer::record_steps(bool probe) {
   StepRecord record;
   record.step = result_.steps;
   record.total_steps = total_steps_;
-  record.epoch =
-      static_cast<double>(result_.steps) / static_cast<double>(feed_->loader().batches_per_epoch());
+  record.epoch = static_cast<double>(result_.steps) / static_cast<double>(steps_per_epoch());
   record.loss = totals.mean_loss();
   record.accuracy = totals.accuracy();
-  record.lr = learning_rate(schedule_, result_.steps - 1);
+  record.lr = schedule_.lr(result_.steps - 1);
   record.images_per_second =
       static_cast<double>(totals.images) / std::max(now() - record_started_, 1e-9);
   const bool healthy = !probe || healthy_after_probe(record);
@@ -257,20 +250,10 @@ void Trainer::finish_epoch(int epoch) {
   record.step = result_.steps;
   record.train_loss = epoch_totals_.mean_loss();
   record.train_accuracy = epoch_totals_.accuracy();
-  record.lr = learning_rate(schedule_, result_.steps - 1);
+  record.lr = schedule_.lr(result_.steps - 1);
   record.images_per_second =
       static_cast<double>(epoch_totals_.images) / std::max(now() - epoch_started_, 1e-9);
-  if (validation_.x_nat) {
-    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
-    const auto labels = to_vector<int32_t>(exec_, validation_.labels);
-    int64_t correct = 0;
-    for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];
-    record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
-    record.robust_accuracy = measure_(*model_, validation_, recipe_.val_attack_steps);
-  }
-  record.best = best_.observe(record.epoch, record.robust_accuracy);
-  if (record.best) save("best.safetensors", record);
-  save("last.safetensors", record);
+  with_kept_weights(static_cast<uint32_t>(epoch), [&] { validate_and_save(record); });
   record.seconds = now() - started_;
   observer_->on_epoch(record);
   if (!broken_of_epoch_.empty())
@@ -285,10 +268,59 @@ void Trainer::finish_epoch(int epoch) {
   record_started_ = now();
 }
 
+// Runs `body` while the model has the weights that are validated and kept: where an average is
+// taken, the averaged ones. Afterwards all is as before, bit for bit.
+void Trainer::with_kept_weights(uint32_t epoch, const std::function<void()>& body) {
+  const View average = step_->optimizer().average();
+  if (average.data == nullptr) return body();
+  ParamStore& params = model_->params();
+  const View statistics = params.flat_statistics();
+  const Tensor live(pool_, statistics.shape, statistics.dtype);
+  copy_view(exec_, live, statistics);
+  const auto trade_places = [&] {
+    exchange(exec_, params.flat_master(), average);
+    params.master_changed(exec_);
+  };
+  trade_places();
+  if (recipe_.ema_statistics == "re-estimate") estimate_statistics(epoch);
+  body();
+  trade_places();
+  copy_view(exec_, statistics, live);
+  params.statistics_changed();
+}
+
+// The running statistics become the mean over some batches of the epoch, under the training attack,
+// of the weights as they now are.
+void Trainer::estimate_statistics(uint32_t epoch) {
+  constexpr int64_t kBatches = 32;
+  feed_->start_epoch(epoch);
+  const int64_t batches = std::min(kBatches, feed_->loader().batches_per_epoch());
+  for (int64_t batch = 0; batch < batches; ++batch)
+    step_->observe_statistics(next_input(epoch), batch);
+}
+
+// Of the weights as they now are, live or averaged.
+void Trainer::validate_and_save(EpochRecord& record) {
+  if (validation_.x_nat) {
+    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
+    const auto labels = to_vector<int32_t>(exec_, validation_.labels);
+    int64_t correct = 0;
+    for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];
+    record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
+    record.robust_accuracy = measure_(*model_, validation_, recipe_.val_attack_steps);
+  }
+  record.best = best_.observe(record.epoch, record.robust_accuracy);
+  if (record.best) save("best.safetensors", record);
+  save("last.safetensors", record);
+}
+
 void Trainer::save(const char* name, const EpochRecord& record) {
   std::map<std::string, std::string> metadata = {{"ringfort.version", std::string(version())},
                                                  {"ringfort.dataset", data_.name},
                                                  {"ringfort.epoch", std::to_string(record.epoch)}};
+  if (recipe_.ema_decay > 0)
+    metadata["ringfort.weights"] =
+        fmt::format("exponential moving average, decay {}", recipe_.ema_decay);
   const auto note = [&](const char* key, std::optional<double> accuracy) {
     if (accuracy) metadata[key] = fmt::format("{:.4f}", *accuracy);
   };

@@ -10,11 +10,11 @@
 #include "adversarial/memory_plan.h"
 #include "adversarial/method.h"
 #include "adversarial/observer.h"
+#include "adversarial/optimization.h"
 #include "adversarial/training_step.h"
 #include "engine/data/dataset.h"
 #include "engine/data/feed.h"
 #include "engine/data/hold_out.h"
-#include "engine/schedule.h"
 #include "engine/snapshot.h"
 
 namespace ringfort {
@@ -48,7 +48,7 @@ class Trainer {
   // there too (state_files.h). Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
   Model& model() { return *model_; }
-  const Sgd& optimizer() const { return step_->optimizer(); }
+  const Optimizer& optimizer() const { return step_->optimizer(); }
 
   // What has been taken so far.
   MemoryUse memory() const;
@@ -59,7 +59,13 @@ class Trainer {
  private:
   double under_validation_attack(Model& model, const AttackInput& images, int steps);
   static double now();  // seconds on the steady clock
-  bool run_epoch(int epoch, int64_t first_batch);
+  // Per epoch: what is left over in one has its turn in another.
+  int64_t steps_per_epoch() const {
+    return feed_->loader().batches_per_epoch() / recipe_.micro_batches;
+  }
+  bool run_epoch(int epoch, int64_t first_step);
+  void run_step(uint32_t epoch);
+  AttackInput next_input(uint32_t epoch);  // the feed's next batch
   bool record_steps(bool probe);
   std::vector<NamedView> state() const;
   std::string progress() const;  // the numbers beside it, as JSON
@@ -68,6 +74,9 @@ class Trainer {
   bool healthy_after_probe(StepRecord& record);
   void go_back();  // to the last healthy probe
   void finish_epoch(int epoch);
+  void with_kept_weights(uint32_t epoch, const std::function<void()>& body);
+  void estimate_statistics(uint32_t epoch);
+  void validate_and_save(EpochRecord& record);
   void save(const char* name, const EpochRecord& record);
 
   Exec& exec_;
@@ -82,7 +91,7 @@ class Trainer {
   TrainingMethod method_;
   std::unique_ptr<TrainingStep> step_;
   std::unique_ptr<Feed> feed_;
-  Schedule schedule_;
+  StepSchedule schedule_;
   CollapseDetector collapse_;
   std::optional<Snapshot> healthy_;  // at the last healthy probe; there is one before any collapse
   double healthy_accuracy_ = 0;      // of that probe
@@ -93,6 +102,7 @@ class Trainer {
   double epoch_started_ = 0, record_started_ = 0;  // seconds on the steady clock
   TrainingResult result_;
   int64_t total_steps_ = 0;
+  int64_t skipped_ = 0;                 // steps that changed nothing
   double started_ = 0;                  // seconds on the steady clock
   std::optional<std::string> resumed_;  // what the observer had kept in the state
 };

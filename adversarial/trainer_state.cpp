@@ -21,9 +21,8 @@ Json to_json(std::optional<double> value) { return value ? Json(*value) : Json()
 // Random numbers need nothing here: they are functions of seed, epoch, sample and step. What is
 // made of the weights (folded filters, copies in bfloat16) is made again.
 std::vector<NamedView> Trainer::state() const {
-  std::vector<NamedView> all = {{"master", model_->params().flat_master()},
-                                {"statistics", model_->params().flat_statistics()}};
-  for (NamedView& part : step_->state()) all.push_back(std::move(part));
+  std::vector<NamedView> all = training_state(model_->params(), step_->optimizer());
+  all.push_back(step_->state());
   if (healthy_)
     for (NamedView& part : healthy_->state("healthy.")) all.push_back(std::move(part));
   return all;
@@ -37,7 +36,7 @@ std::string Trainer::progress() const {
   const Json json = {
       {"steps", result_.steps},
       {"total_steps", total_steps_},
-      {"pending_images", step_->pending_images()},
+      {"skipped", skipped_},
       {"epoch_totals", {epoch_totals_.loss, epoch_totals_.correct, epoch_totals_.images}},
       {"collapse", {collapse_.best(), collapse_.training_at_best()}},
       {"healthy_accuracy", healthy_ ? Json(healthy_accuracy_) : Json()},
@@ -79,7 +78,7 @@ void Trainer::resume(const std::filesystem::path& path) {
     }
     load_state(file, exec_.device(), state());
     result_.steps = steps;
-    step_->set_pending_images(json.at("pending_images").get<int64_t>());
+    skipped_ = json.at("skipped").get<int64_t>();
     const Json& totals = json.at("epoch_totals");
     epoch_totals_ = {totals.at(0).get<double>(), totals.at(1).get<int64_t>(),
                      totals.at(2).get<int64_t>()};

@@ -1,10 +1,9 @@
 #include "adversarial/training_step.h"
 
 #include <array>
-#include <utility>
 
 #include "kernels/device_memory.h"
-#include "kernels/loss.h"
+#include "kernels/step_totals.h"
 
 namespace ringfort {
 
@@ -12,68 +11,142 @@ StepTotals& StepTotals::operator+=(const StepTotals& other) {
   loss += other.loss;
   correct += other.correct;
   images += other.images;
+  if (skipped == 0) first_skipped = other.first_skipped;
+  skipped += other.skipped;
   return *this;
 }
 
-TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& method, SgdOptions sgd,
-                           Dtype dtype)
+TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& method,
+                           const OptimizerOptions& optimizer, Dtype dtype, int micro_batches)
     : exec_(exec),
       attack_pool_(exec.device()),
       training_pool_(exec.device()),
       model_(model),
       outer_(method.outer),
       dtype_(dtype),
-      optimizer_(model.params(), sgd),
-      totals_(training_pool_, matrix_shape(2, 1), Dtype::kFloat64),
-      // As in the attack's graph: what is made of weights is made in every replay.
-      graph_(exec, "training pass", [this] { train(); },
-             {.before_capture = [this] { model_.params().cache().forget(); }}) {
+      micro_batches_(micro_batches),
+      optimizer_(model.params(), optimizer) {
+  require(micro_batches >= 1 && (micro_batches == 1 || method.weight_perturbation == 0),
+          "train: weight perturbation needs the gradient of a whole batch and cannot be combined "
+          "with {} micro-batches per step",
+          micro_batches);
   if (method.inner) attack_.emplace(exec, attack_pool_, model, *method.inner);
-  clear(exec, totals_);
+  if (method.weight_perturbation > 0)
+    perturbation_.emplace(model.params(), method.weight_perturbation);
+  const View statistics = model.params().flat_statistics();
+  statistics_ = Tensor(training_pool_, statistics.shape, statistics.dtype);
+  const auto numbers = [&](int64_t count) {
+    Tensor tensor(training_pool_, matrix_shape(count, 1), Dtype::kFloat64);
+    clear(exec, tensor);
+    return tensor;
+  };
+  number_ = numbers(1);
+  sums_ = numbers(2);
+  totals_ = numbers(StepSums::kCount);
 }
 
-void TrainingStep::run(const AttackInput& batch, double lr) {
-  const Shape shape = batch.x_nat.shape();
+void TrainingStep::take_batch(const AttackInput& batch) {
   if (attack_) {
-    x_ = attack_->run(batch);
-  } else {
-    if (!x_) x_ = Tensor(training_pool_, shape, Dtype::kFloat32);
-    copy_view(exec_, x_, batch.x_nat);
+    auto [x_nat, x_adv, labels] = attack_->run(batch);
+    batch_ = {std::move(x_nat), std::move(x_adv), std::move(labels)};
+    return;
   }
-  if (!labels_) labels_ = Tensor(training_pool_, vector_shape(shape.n), Dtype::kInt32);
-  copy_view(exec_, labels_, batch.labels);
-  optimizer_.set_lr(exec_, lr);
-  graph_.run(shape);
+  if (!batch_.x_adv) {
+    batch_.x_adv = Tensor(training_pool_, batch.x_nat.shape(), Dtype::kFloat32);
+    batch_.labels = Tensor(training_pool_, vector_shape(batch.x_nat.shape().n), Dtype::kInt32);
+  }
+  copy_view(exec_, batch_.x_adv, batch.x_nat);
+  copy_view(exec_, batch_.labels, batch.labels);
+}
+
+void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
+  const Work work{next_ == 0, next_ + 1 == micro_batches_, perturbation_ && options.perturb};
+  next_ = work.last ? 0 : next_ + 1;
+  ParamStore& params = model_.params();
+  if (work.first) {
+    copy_view(exec_, statistics_, params.flat_statistics());
+    optimizer_.set(exec_, options.update);
+    const auto number = static_cast<double>(options.update.number);
+    to_device(exec_, number_, &number);
+  }
+  take_batch(batch);
+  graph_for(work).run(batch.x_nat.shape());
   // A replay does not say so itself.
-  model_.params().master_and_copy_changed();
-  model_.params().statistics_changed();
-  images_ += shape.n;
+  params.master_and_copy_changed();
+  params.statistics_changed();
 }
 
-void TrainingStep::train() {
-  Loss loss;
-  {
-    Pass p(exec_, training_pool_, model_.params(), {Wrt::kParams, BnMode::kBatchAndUpdate, dtype_});
-    const Var logits = model_.forward(p, p.input(x_));
-    loss = outer_loss(p, outer_, logits, labels_);
-    p.backward(logits, std::move(loss.dlogits));
+void TrainingStep::observe_statistics(const AttackInput& batch, int64_t number) {
+  ParamStore& params = model_.params();
+  // An attack in training mode moves them, too, but counts for nothing here.
+  copy_view(exec_, statistics_, params.flat_statistics());
+  take_batch(batch);
+  copy_view(exec_, params.flat_statistics(), statistics_);
+  std::vector<Tensor> seen = {batch_.x_adv};
+  if (outer_.kind == OuterLossKind::kTrades) seen.insert(seen.begin(), batch_.x_nat);
+  const auto passes = static_cast<int64_t>(seen.size());
+  for (int64_t i = 0; i < passes; ++i) {
+    PassOptions options{Wrt::kNothing, BnMode::kBatchAndUpdate, dtype_};
+    options.statistics_share = 1 / static_cast<float>(number * passes + i + 1);
+    Pass p(exec_, training_pool_, params, options);
+    model_.forward(p, p.input(seen[static_cast<size_t>(i)]));
   }
-  optimizer_.step(exec_);
-  add_batch_totals(exec_, totals_.samples(0, 1), totals_.samples(1, 1), loss.loss, loss.prediction,
-                   labels_);
+  params.statistics_changed();
 }
 
-std::vector<NamedView> TrainingStep::state() const {
-  std::vector<NamedView> all = optimizer_.state();
-  all.push_back({"totals", totals_});
-  return all;
+Graph& TrainingStep::graph_for(const Work& work) {
+  const auto found = graphs_.find(work);
+  if (found != graphs_.end()) return found->second;
+  // As in the attack's graph: what is made of weights is made in every replay.
+  const GraphOptions options{.before_capture = [this] { model_.params().cache().forget(); }};
+  return graphs_
+      .try_emplace(
+          work, exec_, "training pass", [this, work] { train(work); }, options)
+      .first->second;
+}
+
+void TrainingStep::train(const Work& work) {
+  const int64_t images = batch_.x_adv.shape().n * micro_batches_;
+  const auto gradient = [&](BnMode bn) {
+    PassOptions options{Wrt::kParams, bn, dtype_};
+    options.accumulate = !work.first;
+    return outer_gradient(exec_, training_pool_, model_, outer_, batch_, options, images);
+  };
+  if (work.perturb) {
+    gradient(BnMode::kBatch);
+    perturbation_->perturb(exec_);
+  }
+  const OuterResult result = gradient(BnMode::kBatchAndUpdate);
+  if (work.first) clear(exec_, sums_);
+  add_batch_totals(exec_, sums_.samples(0, 1), sums_.samples(1, 1), result.loss, result.prediction,
+                   batch_.labels);
+  if (work.last) finish_step(work);
+}
+
+void TrainingStep::finish_step(const Work& work) {
+  const View from = work.perturb ? perturbation_->weights() : View{};
+  optimizer_.step(exec_, sums_.view().samples(0, 1), from);
+  keep_unless_finite(exec_, model_.params().flat_statistics(), statistics_, optimizer_.check());
+  const int64_t images = batch_.x_adv.shape().n * micro_batches_;
+  add_step(exec_, totals_, sums_, optimizer_.check(), number_, images);
 }
 
 StepTotals TrainingStep::take_totals() {
-  std::array<double, 2> sums{};
+  std::array<double, StepSums::kCount> sums{};
   to_host(exec_, sums.data(), totals_);
   clear(exec_, totals_);
-  return {sums[0], static_cast<int64_t>(sums[1]), std::exchange(images_, 0)};
+  const auto count = [&](int at) { return static_cast<int64_t>(sums.at(static_cast<size_t>(at))); };
+  return {sums[0], count(1), count(2), count(3), count(4)};
+}
+
+int64_t TrainingStep::training_kernels() const {
+  int64_t most = 0;
+  for (const auto& [work, graph] : graphs_) most = std::max(most, graph.kernels());
+  return most;
+}
+
+int64_t TrainingStep::bytes_reserved() const {
+  return optimizer_.bytes_reserved() + (perturbation_ ? perturbation_->bytes_reserved() : 0);
 }
 
 }  // namespace ringfort

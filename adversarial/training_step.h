@@ -1,16 +1,22 @@
-// TrainingStep: from a batch on the device to moved weights: inner attack -> training pass ->
-// update. The attack is one Graph, the pass with the update another.
+// TrainingStep: from a batch on the device to moved weights: inner attack -> training pass (with
+// weight perturbation: two) -> update. The attack is one Graph, the rest another.
 #pragma once
 
+#include <map>
+
 #include "adversarial/method.h"
+#include "adversarial/weight_perturbation.h"
 #include "engine/optimizer.h"
 
 namespace ringfort {
 
-// Over some steps of training.
+// Over some steps of training. Of a step whose gradient was not finite, and which therefore changed
+// nothing, only the number counts.
 struct StepTotals {
   double loss = 0;                  // sum over the images
   int64_t correct = 0, images = 0;  // under the training attack, by the training pass
+  int64_t skipped = 0;              // steps that changed nothing
+  int64_t first_skipped = 0;        // the number of the first of them, from 1
 
   double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
   double accuracy() const {
@@ -19,37 +25,58 @@ struct StepTotals {
   StepTotals& operator+=(const StepTotals& other);
 };
 
+struct StepOptions {
+  UpdateOptions update;
+  bool perturb = true;  // the weights, where the method does that at all
+};
+
 // What one step of training does to a batch; the benches time it alone.
 class TrainingStep {
  public:
-  TrainingStep(Exec& exec, Model& model, const TrainingMethod& method, SgdOptions sgd, Dtype dtype);
+  // micro_batches: a step takes as many calls of run(), whose gradients are averaged (gradient
+  // accumulation); its norms see each alone. Errors: several together with weight perturbation,
+  // which needs the whole batch's gradient first.
+  TrainingStep(Exec& exec, Model& model, const TrainingMethod& method,
+               const OptimizerOptions& optimizer, Dtype dtype, int micro_batches = 1);
   TrainingStep(const TrainingStep&) = delete;  // its graphs hold its address
   TrainingStep& operator=(const TrainingStep&) = delete;
 
   // x_nat (N, H, W, C) float32 in [0, 1], the same shape at every call. Queues the step and does
   // not wait for the device.
-  void run(const AttackInput& batch, double lr);
+  void run(const AttackInput& batch, const StepOptions& options);
+
+  // Moves the running statistics towards those of this batch, as a step's passes see it, so that
+  // after batches 0 ... k they are the mean over all of these. The weights stay.
+  void observe_statistics(const AttackInput& batch, int64_t number);
 
   // Of the steps since the last call; waits until they are done.
   StepTotals take_totals();
 
-  // What it carries from step to step beside the model: the optimizer's state and the totals since
-  // the last take_totals(), which are of pending_images().
-  std::vector<NamedView> state() const;
-  int64_t pending_images() const { return images_; }
-  void set_pending_images(int64_t images) { images_ = images; }
+  // What it carries from step to step beside the weights and the optimizer: the totals since the
+  // last take_totals().
+  NamedView state() const { return {"totals", totals_}; }
 
-  Sgd& optimizer() { return optimizer_; }
+  Optimizer& optimizer() { return optimizer_; }
   int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }
   // Kernels that one step launches, as recorded; 0 where it is not.
   int64_t attack_kernels(int64_t batch) const { return attack_ ? attack_->kernels(batch) : 0; }
-  int64_t training_kernels() const { return graph_.kernels(); }
+  int64_t training_kernels() const;
   // Memory of the training pass; the attack has its own.
   Pool& training_pool() { return training_pool_; }
   Pool& attack_pool() { return attack_pool_; }
+  int64_t bytes_reserved() const;  // of the optimizer and the weight perturbation
 
  private:
-  void train();  // what the graph records
+  // What a graph records; each kind has its own.
+  struct Work {
+    bool first, last;  // of the micro-batches of a step
+    bool perturb;
+    auto operator<=>(const Work&) const = default;
+  };
+  void take_batch(const AttackInput& batch);
+  void train(const Work& work);
+  void finish_step(const Work& work);
+  Graph& graph_for(const Work& work);
 
   Exec& exec_;
   // Of their graphs alone, which write to blocks that are free in them.
@@ -57,12 +84,17 @@ class TrainingStep {
   Model& model_;
   OuterLoss outer_;
   Dtype dtype_;
+  int micro_batches_;
+  int next_ = 0;  // micro-batch of the step
   std::optional<TrainingAttack> attack_;
-  Sgd optimizer_;
-  Tensor x_, labels_;   // of the training pass, at addresses that stay
-  Tensor totals_;       // sums of losses and of right answers, float64, kept on the device
-  int64_t images_ = 0;  // that they are of
-  Graph graph_;
+  std::optional<WeightPerturbation> perturbation_;
+  Optimizer optimizer_;
+  OuterBatch batch_;   // of the training pass, at addresses that stay
+  Tensor statistics_;  // running statistics before the step
+  Tensor number_;      // of the step, float64
+  Tensor sums_;        // of the step: losses and right answers, float64
+  Tensor totals_;      // StepTotals, float64
+  std::map<Work, Graph> graphs_;
 };
 
 }  // namespace ringfort

@@ -88,7 +88,7 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const st
     AttackOptions attack;
     attack.bn = bn;
     const Tensor logits = logits_of(exec, pool, *model, x, attack_pass(attack));
-    const Tensor dx = input_gradient(exec, pool, *model, attack, x, labels).dx;
+    const Tensor dx = input_gradient(exec, pool, *model, attack, x, {labels}).dx;
     const fs::path ours = folder / fmt::format("{}-{}.safetensors", name, to_string(bn));
     save_safetensors(ours, std::vector{array("x", x), array("logits", logits), array("dx", dx)},
                      {});

@@ -52,7 +52,7 @@ void report_memory(Context& context, Model& model, const AttackInput& batch, con
   TrainingAttack attack(exec, attack_pool, model, bench.attack);
   attack.run(batch);
   TrainingStep step(exec, model, {}, {}, bench.training);
-  step.run(batch, 0.001);
+  step.run(batch, {{.lr = 0.001}});
   Figure figure{"attack memory beyond weights", megabytes(attack_pool), "MB", {}, ""};
   figure.comparisons.push_back({.reference_name = "training pass",
                                 .reference = megabytes(step.training_pool()),
@@ -99,7 +99,7 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
   const auto model = make_model(spec, {.bfloat16_copy = bfloat16, .device = exec.device()});
   initialize(exec, model->params(), 1);
   const AttackInput batch = make_batch(exec, pool, batch_size);
-  const TrainingMethod method{bench.attack, OuterLoss::kCrossEntropy};
+  const TrainingMethod method{bench.attack};
   TrainingStep step(exec, *model, method, {}, bench.training);
   BareConvolutions attack_convolutions(exec, pool, *model, batch_size, attack_dtype);
   std::optional<BareConvolutions> training_convolutions;
@@ -112,7 +112,7 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
     arguments.push_back(argument);
   const auto peer = context.peer.start("pgd_step.py", arguments);
 
-  const std::function<void()> run_ours = [&] { step.run(batch, 0.001); };
+  const std::function<void()> run_ours = [&] { step.run(batch, {{.lr = 0.001}}); };
   run_ours();  // chooses plans, fills the pool
   run_ours();  // on a GPU: records it
   std::vector<Timed> turns = {timed(exec, run_ours, cpu ? 1 : 5), timed(exec, [&] {

@@ -17,14 +17,14 @@ void report_update(Context& context, Peer* peer, bool copy) {
   const View gradient = params.flat_gradient();
   const std::vector<float> small(static_cast<size_t>(gradient.count()), 1e-6f);
   to_device(context.exec, gradient, small.data());
-  Sgd sgd(params, {});
+  Optimizer sgd(params, {});
   // Read: gradient, weight, momentum; written: weight, momentum and the bfloat16 copy.
   const double bytes = static_cast<double>(gradient.count()) * (5 * 4 + (copy ? 2 : 0));
   report_bandwidth(
       context, peer,
       {fmt::format("SGD, {:.1f}M parameters{}", static_cast<double>(params.parameter_count()) / 1e6,
                    copy ? ", bfloat16 copy" : ""),
-       [&] { sgd.step(context.exec, 1e-6); }, bytes, copy ? "" : "sgd"},
+       [&] { sgd.step(context.exec, {.lr = 1e-6}); }, bytes, copy ? "" : "sgd"},
       0.85);
 }
 

@@ -1,69 +1,96 @@
 #include "engine/optimizer.h"
 
+#include <cmath>
+
 #include "kernels/device_memory.h"
 #include "kernels/update.h"
 
 namespace ringfort {
-namespace {
 
-bool is_weight(ParamKind kind) {
-  return kind == ParamKind::kConvWeight || kind == ParamKind::kLinearWeight;
-}
-
-// One bit per element of the flat buffers: set in filters and matrices.
-std::vector<uint8_t> bits_of_weights(const ParamStore& params) {
-  std::vector<uint8_t> bits(
-      static_cast<size_t>(bytes_for(Dtype::kBit, params.flat_master().count())));
-  for (const Segment& segment : params.segments())
-    if (is_weight(segment.kind))
-      for (int64_t i = segment.offset; i < segment.offset + segment.shape.count(); ++i)
-        bits[static_cast<size_t>(i / 8)] |= static_cast<uint8_t>(1u << (i % 8));
-  return bits;
-}
-
-}  // namespace
-
-Sgd::Sgd(ParamStore& params, SgdOptions options)
+Optimizer::Optimizer(ParamStore& params, const OptimizerOptions& options)
     : params_(params), options_(options), pool_(params.device()) {
+  const Device device = params.device();
   const View master = params.flat_master();
-  momentum_ = Tensor(pool_, master.shape, master.dtype);
-  clear_now(params.device(), momentum_);
-  lr_ = Tensor(pool_, vector_shape(1), Dtype::kFloat32);
-  clear_now(params.device(), lr_);
-  if (options.clip_grad > 0) {
-    squares_ = Tensor(pool_, vector_shape(params.segment_table().segments()), Dtype::kFloat64);
-    scale_ = Tensor(pool_, vector_shape(1), Dtype::kFloat32);
-  }
-  if (options.decay_all) return;
-  decays_ = Tensor(pool_, master.shape, Dtype::kBit);
-  write_now(params.device(), decays_, bits_of_weights(params).data());
+  const auto zeros = [&](const Shape& shape, Dtype dtype) {
+    Tensor tensor(pool_, shape, dtype);
+    clear_now(device, tensor);
+    return tensor;
+  };
+  first_ = zeros(master.shape, master.dtype);
+  if (has_moments()) second_ = zeros(master.shape, master.dtype);
+  if (options.average) average_ = zeros(master.shape, master.dtype);
+  rates_ = zeros(vector_shape(StepRates::kCount), Dtype::kFloat64);
+  check_ = zeros(vector_shape(GradientCheck::kCount), Dtype::kFloat64);
+  const Shape per_segment = vector_shape(params.segment_table().segments());
+  squares_ = zeros(per_segment, Dtype::kFloat64);
+  decay_ = segment_flags(pool_, params, options.decay_all);
+  if (!layer_wise()) return;
+  adapted_ = segment_flags(pool_, params, options.trust_all);
+  w_squares_ = zeros(per_segment, Dtype::kFloat64);
+  ratio_ = zeros(per_segment, Dtype::kFloat64);
 }
 
-void Sgd::set_lr(Exec& exec, double lr) {
-  const auto narrow = static_cast<float>(lr);
-  to_device(exec, lr_, &narrow);
+void Optimizer::set(Exec& exec, const UpdateOptions& update) {
+  const auto correction = [&](double beta) {
+    return options_.bias_correction ? 1 - std::pow(beta, static_cast<double>(update.number)) : 1.0;
+  };
+  const StepRates rates{update.lr, update.momentum, correction(update.momentum),
+                        correction(options_.second_beta), update.averaging};
+  to_device(exec, rates_, &rates);
 }
 
-void Sgd::step(Exec& exec) {
-  if (scale_) {
-    segment_squares(exec, squares_, params_.flat_gradient(), params_.segment_table());
-    clip_scale(exec, scale_, squares_, options_.clip_grad);
+void Optimizer::step(Exec& exec, const View& loss, const View& from) {
+  segment_squares(exec, squares_, params_.flat_gradient(), params_.segment_table());
+  check_gradient(exec, check_, squares_, loss, options_.clip_grad);
+  const View master = params_.flat_master();
+  const UpdateBuffers buffers{from.data != nullptr ? from : master,
+                              master,
+                              params_.flat_gradient(),
+                              master,
+                              average(),
+                              params_.flat_copy(),
+                              params_.segment_table(),
+                              decay_,
+                              rates_,
+                              check_};
+  const double decay = options_.weight_decay;
+  switch (options_.kind) {
+    case OptimizerKind::kSgd:
+      sgd_update(exec, buffers, first_, {decay, options_.nesterov});
+      break;
+    case OptimizerKind::kLars:
+      lars_update(exec, buffers, {adapted_, w_squares_, squares_, ratio_}, first_,
+                  {decay, options_.nesterov}, {options_.trust_coefficient, decay, options_.eps});
+      break;
+    case OptimizerKind::kAdam:
+      adam_update(exec, buffers, first_, second_,
+                  {{options_.second_beta, decay}, {options_.eps, 0}});
+      break;
+    case OptimizerKind::kAdamW:
+      adam_update(exec, buffers, first_, second_,
+                  {{options_.second_beta, 0}, {options_.eps, decay}});
+      break;
+    case OptimizerKind::kLamb:
+      lamb_update(exec, buffers, {adapted_, w_squares_, squares_, ratio_}, first_, second_,
+                  {options_.second_beta, 0}, {{options_.eps, decay}}, {options_.trust_clip});
+      break;
   }
-  // Padding between segments is zero and stays zero, so the update runs across it.
-  const SgdUpdate update{0,
-                         static_cast<float>(options_.momentum),
-                         static_cast<float>(options_.weight_decay),
-                         options_.nesterov,
-                         lr_.as<float>(),
-                         scale_ ? scale_.as<float>() : nullptr};
-  sgd_update(exec, params_.flat_master(), momentum_, params_.flat_gradient(), params_.flat_copy(),
-             decays_ ? decays_.view() : View{}, update);
   params_.master_and_copy_changed();
 }
 
-void Sgd::step(Exec& exec, double lr) {
-  set_lr(exec, lr);
-  step(exec);
+void Optimizer::step(Exec& exec, const UpdateOptions& update, const View& loss, const View& from) {
+  set(exec, update);
+  step(exec, loss, from);
+}
+
+std::vector<NamedView> Optimizer::state() const {
+  std::vector<NamedView> all;
+  if (has_moments())
+    all = {{"optimizer.first_moment", first_}, {"optimizer.second_moment", second_}};
+  else
+    all = {{"optimizer.momentum", first_}};
+  if (average_) all.push_back({"optimizer.average", average_});
+  return all;
 }
 
 }  // namespace ringfort

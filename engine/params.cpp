@@ -134,6 +134,15 @@ int64_t ParamStore::bytes_reserved() const {
   return pool_.bytes_reserved() + (cache_ ? cache_->bytes_reserved() : 0);
 }
 
+Tensor segment_flags(Pool& pool, const ParamStore& params, bool all) {
+  std::vector<double> flags;
+  for (const Segment& segment : params.segments())
+    flags.push_back(all || is_weight(segment.kind) ? 1 : 0);
+  Tensor on_device(pool, vector_shape(static_cast<int64_t>(flags.size())), Dtype::kFloat64);
+  write_now(params.device(), on_device, flags.data());
+  return on_device;
+}
+
 namespace {
 
 bool is_norm(const Segment& segment) {

@@ -29,6 +29,11 @@ enum class ParamKind {
   kRunningVariance,
 };
 
+// Filters and matrices: what weight decay, trust ratios and weight perturbation always concern.
+constexpr bool is_weight(ParamKind kind) {
+  return kind == ParamKind::kConvWeight || kind == ParamKind::kLinearWeight;
+}
+
 // What a parameter's values are drawn from by initialize().
 enum class Init {
   // PyTorch's: U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for filters, matrices and the biases after
@@ -118,6 +123,10 @@ class ParamStore {
   uint64_t version_ = 1, statistics_version_ = 1;
   std::unique_ptr<class WeightCache> cache_;
 };
+
+// Per segment, float64, on the device: 1 for filters and matrices, and where `all` for every one;
+// else 0.
+Tensor segment_flags(Pool& pool, const ParamStore& params, bool all = false);
 
 // Draws every parameter as its Init says. Depends on the seed and on the parameters' order only.
 void initialize(Exec& exec, ParamStore& params, uint64_t seed);

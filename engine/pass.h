@@ -32,6 +32,8 @@ struct PassOptions {
   Dtype dtype = Dtype::kFloat32;  // of activations and their gradients
   // Add to the flat gradient instead of overwriting it: a second backward before one update.
   bool accumulate = false;
+  // Share of a batch in the running statistics that kBatchAndUpdate moves; 0: each norm's own.
+  float statistics_share = 0;
   const DropoutDraw* dropout = nullptr;  // none, as in every attack and evaluation: nothing drops
 };
 

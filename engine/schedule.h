@@ -1,4 +1,5 @@
-// Learning-rate schedules, as functions of the step: no state, so a resumed run needs none.
+// Schedules of learning rate and momentum, as functions of the step: no state, so a resumed run
+// needs none.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +13,10 @@ enum class ScheduleKind {
   kCyclic,     // linear 0 -> lr at `peak` of training -> 0, evaluated in the middle of a step's
                // interval
   kCosine,     // lr -> min_lr along half a cosine
+  // lr / div_factor -> lr at `peak` -> lr / div_factor / final_div_factor, along half cosines:
+  // PyTorch's OneCycleLR (Smith and Topin 2017)
+  kOneCycle,
+  kPolynomial,  // min_lr + (lr - min_lr) (1 - share of training)^power, as LARS is run with
 };
 
 struct Schedule {
@@ -26,9 +31,21 @@ struct Schedule {
   std::vector<double> milestones;  // shares of training, ascending
   double decay_rate = 0.1;
   double min_lr = 0;
+  double div_factor = 25, final_div_factor = 1e4;
+  double power = 2;
+  double momentum = 0.9;
+  // What momentum has come down to where a cyclic or one-cycle rate peaks, by the same curve; 0: it
+  // stays. PyTorch's CyclicLR cycles it by default, 0.9 -> 0.8 -> 0.9, which several published
+  // recipes do without saying so.
+  double low_momentum = 0;
 };
 
-// The rate of step `step` in [0, total_steps).
+// Of step `step` in [0, total_steps).
 double learning_rate(const Schedule& schedule, int64_t step);
+double momentum(const Schedule& schedule, int64_t step);
+
+// The share a of the old in average <- a average + (1 - a) w at step `step`, from 0: 0 over the
+// first `warmup_steps`, then min(decay, (1 + step) / (10 + step)) (Gowal et al. 2020).
+double averaging(double decay, int64_t warmup_steps, int64_t step);
 
 }  // namespace ringfort

@@ -3,31 +3,32 @@
 #include "kernels/device_memory.h"
 
 namespace ringfort {
-namespace {
 
-Tensor copied(Exec& exec, Pool& pool, const View& view) {
-  Tensor copy(pool, view.shape, view.dtype, view.layout);
-  copy_view(exec, copy, view);
-  return copy;
+std::vector<NamedView> training_state(const ParamStore& params, const Optimizer& optimizer) {
+  std::vector<NamedView> all = {{"master", params.flat_master()},
+                                {"statistics", params.flat_statistics()}};
+  for (NamedView& part : optimizer.state()) all.push_back(std::move(part));
+  return all;
 }
 
-}  // namespace
-
-Snapshot::Snapshot(Exec& exec, Pool& pool, const ParamStore& params, const Sgd& optimizer)
-    : master_(copied(exec, pool, params.flat_master())),
-      statistics_(copied(exec, pool, params.flat_statistics())),
-      momentum_(copied(exec, pool, optimizer.momentum_buffer())) {}
+Snapshot::Snapshot(Exec& exec, Pool& pool, const ParamStore& params, const Optimizer& optimizer) {
+  for (const NamedView& part : training_state(params, optimizer)) {
+    Tensor copy(pool, part.view.shape, part.view.dtype, part.view.layout);
+    copy_view(exec, copy, part.view);
+    copies_.emplace_back(part.name, std::move(copy));
+  }
+}
 
 std::vector<NamedView> Snapshot::state(const std::string& prefix) const {
-  return {{prefix + "master", master_},
-          {prefix + "statistics", statistics_},
-          {prefix + "momentum", momentum_}};
+  std::vector<NamedView> all;
+  for (const auto& [name, copy] : copies_) all.push_back({prefix + name, copy});
+  return all;
 }
 
-void Snapshot::restore(Exec& exec, ParamStore& params, const Sgd& optimizer) const {
-  copy_view(exec, params.flat_master(), master_);
-  copy_view(exec, params.flat_statistics(), statistics_);
-  copy_view(exec, optimizer.momentum_buffer(), momentum_);
+void Snapshot::restore(Exec& exec, ParamStore& params, const Optimizer& optimizer) const {
+  const std::vector<NamedView> now = training_state(params, optimizer);
+  require(now.size() == copies_.size(), "Snapshot: it is of another optimizer");
+  for (size_t i = 0; i < now.size(); ++i) copy_view(exec, now[i].view, copies_[i].second);
   params.master_changed(exec);
   params.statistics_changed();
 }

@@ -36,6 +36,12 @@ void linf_start(Exec& exec, View x_adv, View x_nat, const LinfProjection& projec
   map_random(exec, LinfStart{project}, key, samples, x_adv, {x_nat});
 }
 
+void nearby_start(Exec& exec, View x_adv, View x_nat, const LinfProjection& project, RandomKey key,
+                  const int64_t* samples) {
+  require_pixels("nearby_start", {x_adv, x_nat});
+  map_random(exec, NearbyStart{project}, key, samples, x_adv, {x_nat});
+}
+
 void linf_step(Exec& exec, View x_adv, View grad, View x_nat, const LinfStep& step) {
   require_pixels("linf_step", {x_adv, x_nat});  // only the sign of grad counts: any dtype will do
   map(exec, step, {x_adv}, {x_adv, grad, x_nat});

@@ -67,6 +67,15 @@ HD inline S normal_quantile(S u) {
   return (S(2) * u - S(1)) * factor;
 }
 
+// x <- P(x_nat + 0.001 N(0, 1)), u uniform in (0, 1) (TRADES; Zhang et al. 2019).
+struct NearbyStart {
+  LinfProjection project;
+  template <class S>
+  HD S operator()(S x_nat, S u) const {
+    return project(x_nat + S(0.001) * normal_quantile(u), x_nat);
+  }
+};
+
 // How far inside the L2 ball perturbations end, relatively. What remains is the rounding of x
 // itself: half an ulp of 1 per pixel. It averages out, except where all gradients are equal: then
 // |x - x_nat|_2 <= eps + 2^-25 sqrt(length).
@@ -135,6 +144,8 @@ struct L2StartRow {
 // All views (N, H, W, C), channels last. samples: data-set indices, N of them.
 void linf_start(Exec& exec, View x_adv, View x_nat, const LinfProjection& project, RandomKey key,
                 const int64_t* samples);
+void nearby_start(Exec& exec, View x_adv, View x_nat, const LinfProjection& project, RandomKey key,
+                  const int64_t* samples);
 void linf_step(Exec& exec, View x_adv, View grad, View x_nat, const LinfStep& step);
 void l2_start(Exec& exec, View x_adv, View x_nat, float eps, float lower, float upper,
               RandomKey key, const int64_t* samples);

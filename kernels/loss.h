@@ -6,12 +6,26 @@
 #include "kernels/elementary.h"
 #include "kernels/exec.h"
 #include "kernels/scalar.h"
-#include "kernels/slots.h"
 
 namespace ringfort {
 
-// loss = logsumexp(z) - z_y;  dz = weight (softmax(z) - onehot(y)). The attack's weight is 1
-// (losses are summed, so a sample's gradient does not depend on its batch); training's is 1/B.
+// What a sample's probabilities should be: (1 - smoothing) onehot(y) + smoothing / K, label
+// smoothing as Szegedy et al. (2016) have it.
+template <class S>
+struct SmoothedLabel {
+  int32_t label;
+  S on_label, everywhere;
+
+  HD SmoothedLabel(int32_t y, int64_t classes, S smoothing)
+      : label(y),
+        on_label(S(1) - smoothing),
+        everywhere(smoothing / S(static_cast<double>(classes))) {}
+  HD S at(int64_t k) const { return everywhere + (k == label ? on_label : S(0)); }
+};
+
+// loss = sum_k t_k (logsumexp(z) - z_k);  dz = weight (softmax(z) - t), t the target. The attack's
+// weight is 1 (losses are summed, so a sample's gradient does not depend on its batch); training's
+// is 1/B.
 template <class S>
 struct CrossEntropyRow {
   const S* logits;        // (N, K)
@@ -22,6 +36,7 @@ struct CrossEntropyRow {
   S* dlogits;  // (N, K), or nullptr where no gradient is wanted
   int32_t*
       prediction;  // (N): the class of the largest logit, the lowest index of equals; or nullptr
+  S smoothing = S(0);
 
   template <class Row>
   HD void operator()(const Row& row, int64_t n) const {
@@ -30,7 +45,7 @@ struct CrossEntropyRow {
     const auto logit = [z](int64_t k) { return z[k]; };
     const int64_t best = row.template argmax<S>(classes, logit);
     const S largest = z[best];
-    const int32_t label = labels[n];
+    const SmoothedLabel<S> target(labels[n], classes, smoothing);
     S total;
     if (dz == nullptr) {
       total =
@@ -38,34 +53,105 @@ struct CrossEntropyRow {
     } else {
       total = row.template sum<S>(
           classes, [=](int64_t k) { return dz[k] = exp_below_zero(z[k] - largest); });
-      const S scale = weight / total, at_label = weight;
-      row.each(classes, [=](int64_t k) { dz[k] = scale * dz[k] - (k == label ? at_label : S(0)); });
+      const S scale = weight / total, w = weight;
+      row.each(classes, [=](int64_t k) { dz[k] = scale * dz[k] - w * target.at(k); });
     }
+    S below = S(0);  // what smoothing adds: how far the logits lie below the largest, weighed
+    if (smoothing != S(0))
+      below = target.everywhere *
+              row.template sum<S>(classes, [=](int64_t k) { return largest - z[k]; });
     if (row.first() && prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
     // 1 <= total <= K: the largest logit's own term is 1
     if (!row.first()) return;
     // A label that is no class was refused on the CPU; a device cannot throw and says NaN.
-    const bool known = label >= 0 && label < classes;
-    loss[n] = known ? log_of_positive(total) + (largest - z[label]) : S(NAN);
+    const bool known = target.label >= 0 && target.label < classes;
+    loss[n] = known ? log_of_positive(total) + target.on_label * (largest - z[target.label]) + below
+                    : S(NAN);
+  }
+};
+
+// TRADES (Zhang et al. 2019): loss = natural_weight CE(z, t) + beta KL(p || q), p = softmax(z) of
+// the image, q = softmax(z_adv) of the adversarial one, KL(p || q) = sum_k p_k log(p_k / q_k), with
+// its gradients to both sides:
+//
+//   dz_adv = weight beta (q - p)
+//   dz = weight (natural_weight (p - t) + beta p (log(p / q) - KL))
+//
+// With natural_weight 0 and beta 1 it is the objective of TRADES' attack, which moves z_adv only.
+template <class S>
+struct TradesRow {
+  const S* logits;      // (N, K), z
+  const S* logits_adv;  // (N, K), z_adv
+  const int32_t* labels;
+  int64_t classes;
+  S weight, natural_weight, beta, smoothing;
+  S* loss;              // (N)
+  S* dlogits;           // (N, K), or nullptr where no gradient of z is wanted
+  S* dlogits_adv;       // (N, K), or nullptr
+  int32_t* prediction;  // (N): of z_adv
+
+  // log of the sum of the exponentials, at least the largest
+  template <class Row>
+  HD S log_sum(const Row& row, const S* z, int64_t largest_at) const {
+    const S largest = z[largest_at];
+    const S total =
+        row.template sum<S>(classes, [=](int64_t k) { return exp_below_zero(z[k] - largest); });
+    return log_of_positive(total) + largest;
+  }
+
+  template <class Row>
+  HD void operator()(const Row& row, int64_t n) const {
+    const S* z = logits + n * classes;
+    const S* z_adv = logits_adv + n * classes;
+    const auto arg_max = [&row, this](const S* x) {
+      return row.template argmax<S>(classes, [x](int64_t k) { return x[k]; });
+    };
+    const int64_t best = arg_max(z_adv);
+    const S total = log_sum(row, z, arg_max(z)), total_adv = log_sum(row, z_adv, best);
+    const auto log_ratio = [=](int64_t k) { return (z[k] - total) - (z_adv[k] - total_adv); };
+    const S divergence = row.template sum<S>(
+        classes, [=](int64_t k) { return exp_below_zero(z[k] - total) * log_ratio(k); });
+    const SmoothedLabel<S> target(labels[n], classes, smoothing);
+    const S a = natural_weight, b = beta, w = weight;
+    if (dlogits != nullptr) {
+      S* const dz = dlogits + n * classes;
+      row.each(classes, [=](int64_t k) {
+        const S p = exp_below_zero(z[k] - total);
+        dz[k] = w * (a * (p - target.at(k)) + b * p * (log_ratio(k) - divergence));
+      });
+    }
+    if (dlogits_adv != nullptr) {
+      S* const dz = dlogits_adv + n * classes;
+      row.each(classes, [=](int64_t k) {
+        dz[k] = w * b * (exp_below_zero(z_adv[k] - total_adv) - exp_below_zero(z[k] - total));
+      });
+    }
+    S smoothed = S(0);
+    if (a != S(0) && smoothing != S(0))
+      smoothed =
+          target.everywhere * row.template sum<S>(classes, [=](int64_t k) { return total - z[k]; });
+    if (!row.first()) return;
+    if (prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
+    S natural = S(0);
+    if (a != S(0)) {
+      const bool known = target.label >= 0 && target.label < classes;
+      natural = known ? target.on_label * (total - z[target.label]) + smoothed : S(NAN);
+    }
+    loss[n] = a * natural + b * divergence;
   }
 };
 
 // loss (N), dlogits (N, K) or a view without data, prediction (N) int32 or a view without data.
 // Errors: a label outside [0, K) names the sample and the label; on CUDA its loss is NaN.
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
-                   double weight);
+                   double weight, double smoothing = 0);
 
-// A sample's share of a batch's totals: its loss, and 1 where the prediction is the label.
-struct LossAndHit {
-  template <class S>
-  HD Results<S, 2> operator()(S loss, S prediction, S label) const {
-    return {{loss, prediction == label ? S(1) : S(0)}};
-  }
+struct TradesWeights {
+  double weight = 1;  // of the sample
+  double natural = 1, beta = 6, smoothing = 0;
 };
-
-// loss_sum and hits, one float64 each, grow by the batch's: of many steps the host reads one sum,
-// and no step waits for it. loss (N) float32 or float64, prediction and labels (N) int32.
-void add_batch_totals(Exec& exec, View loss_sum, View hits, View loss, View prediction,
-                      View labels);
+// TradesRow's; dlogits, dlogits_adv may be views without data. Errors: as cross_entropy.
+void trades_loss(Exec& exec, View loss, View dlogits, View dlogits_adv, View prediction,
+                 View logits, View logits_adv, View labels, const TradesWeights& weights);
 
 }  // namespace ringfort

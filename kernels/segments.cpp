@@ -24,9 +24,10 @@ SegmentTable::SegmentTable(Device device, const std::vector<SegmentPart>& segmen
   for (const SegmentPart& segment : segments) {
     require(segment.first >= 0 && segment.first <= segment.last,
             "SegmentTable: a segment from {} to {}", segment.first, segment.last);
+    const auto number = static_cast<int64_t>(first.size());
     first.push_back(static_cast<int64_t>(list.size()));
     for (int64_t at = segment.first; at < segment.last; at += kPartElements)
-      list.push_back({at, std::min(segment.last, at + kPartElements)});
+      list.push_back({at, std::min(segment.last, at + kPartElements), number});
   }
   parts_ = static_cast<int64_t>(list.size());
   first.push_back(parts_);

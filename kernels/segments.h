@@ -1,7 +1,8 @@
-// segment_reduce: one sum per segment of flat buffers, whatever the segments' lengths: norms per
-// layer, for clipping and layer-wise methods. Segments are cut into parts of one size, a part is
-// summed as reduce.h sums rows, and a segment adds its parts in order: reruns are bit-identical,
-// for any number of threads.
+// Launchers over flat buffers that know which segment (parameter) an element belongs to, whatever
+// the segments' lengths. segment_reduce: sums per segment, for norms per layer; segment_map:
+// elementwise, with numbers of the segment at hand. Segments are cut into parts of one size, a part
+// is summed as reduce.h sums rows, and a segment adds its parts in order: reruns are bit-identical,
+// for any number of threads. What lies between segments is neither read nor written.
 #pragma once
 
 #include <vector>
@@ -11,9 +12,9 @@
 
 namespace ringfort {
 
-// Elements [first, last) of the flat buffers.
+// Elements [first, last) of the flat buffers, and of which segment they are.
 struct SegmentPart {
-  int64_t first, last;
+  int64_t first, last, segment = 0;
 };
 
 // Where the segments lie, on the device; made once.
@@ -44,37 +45,88 @@ class SegmentTable {
 #endif
 
 namespace ringfort {
+namespace detail {
 
-// sums(s) = sum over the segment's elements of fn(in...). sums: float32 or float64, one per
-// segment; inputs: flat buffers of one length.
-template <class Fn, size_t kIn>
-void segment_reduce(Exec& exec, const Fn& fn, const View& sums, const SegmentTable& table,
-                    const View (&inputs)[kIn]) {
-  const auto in = std::to_array(inputs);
+// fn with the segment's numbers, one from each of `values`, behind its other arguments.
+template <class S, class Fn, size_t kValues, size_t... kIndex>
+auto with_values(const Fn& fn, const std::array<View, kValues>& values,
+                 [[maybe_unused]] int64_t segment, std::index_sequence<kIndex...>) {
+  return [fn, number = Results<S, kValues + 1>{{load_element<S>(values[kIndex], segment)...}}](
+             auto... x) { return fn(x..., number.value[kIndex]...); };
+}
+
+template <size_t kViews>
+void require_per_segment(const char* launcher, const std::array<View, kViews>& views,
+                         const SegmentTable& table) {
+  for (const View& view : views)
+    require(view.count() == table.segments(), "{}: {} numbers for {} segments", launcher,
+            view.count(), table.segments());
+}
+
+}  // namespace detail
+
+// sums[k](s) = the sum over the segment's elements of the k-th term of fn(in..., value...). One
+// sum: fn returns S; several: Results<S, kSums>. sums, values: float32 or float64, one number per
+// segment; in: flat buffers of one length.
+template <class Fn, size_t kSums, size_t kIn, size_t kValues = 0>
+void segment_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& sums,
+                    const SegmentTable& table, const std::array<View, kIn>& in,
+                    const std::array<View, kValues>& values = {}) {
   detail::require_same_elements("segment_reduce", in, in);
-  require(sums.count() == table.segments(), "segment_reduce: {} sums for {} segments", sums.count(),
-          table.segments());
+  detail::require_per_segment("segment_reduce", sums, table);
+  detail::require_per_segment("segment_reduce", values, table);
   if (exec.planned()) return;
+  const int64_t parts = table.parts();
   auto* partial = static_cast<double*>(
-      exec.scratch(std::max<int64_t>(1, table.parts()) * static_cast<int64_t>(sizeof(double))));
+      exec.scratch(std::max<int64_t>(1, parts * static_cast<int64_t>(kSums * sizeof(double)))));
   detail::with_scalar(in, in, [&]<class S>(S) {
 #ifdef RINGFORT_DEVICE_CODE
-    if (exec.on_cuda()) return cuda::segment_reduce<S>(exec, fn, sums, table, in, partial);
+    if (exec.on_cuda()) return cuda::segment_reduce<S>(exec, fn, sums, table, in, values, partial);
+#endif
+#pragma omp parallel for schedule(static) \
+    num_threads(exec.threads()) if (in[0].count() > detail::kParallelElements)
+    for (int64_t p = 0; p < parts; ++p) {
+      const SegmentPart part = table.part_list()[p];
+      const auto term = detail::with_values<S>(detail::resolved(fn), values, part.segment,
+                                               std::make_index_sequence<kValues>{});
+      double* const mine = partial + p * static_cast<int64_t>(kSums);
+      std::fill_n(mine, kSums, 0.0);
+      for (int64_t i = part.first; i < part.last; i += detail::kRun)
+        detail::reduce_run<S, kSums>(term, in, i, std::min(detail::kRun, part.last - i), mine,
+                                     std::make_index_sequence<kIn>{});
+    }
+    for (int64_t s = 0; s < table.segments(); ++s)
+      for (size_t k = 0; k < kSums; ++k) {
+        double sum = 0;
+        for (int64_t p = table.first_parts()[s]; p < table.first_parts()[s + 1]; ++p)
+          sum += partial[p * static_cast<int64_t>(kSums) + static_cast<int64_t>(k)];
+        detail::store_element(sums[k], s, sum);
+      }
+  });
+}
+
+// out... = fn(in..., value...) for every element of every segment. out, in: flat buffers of one
+// length, none of them kBit; outputs may alias inputs. values: as in segment_reduce.
+template <class Fn, size_t kOut, size_t kIn, size_t kValues = 0>
+void segment_map(Exec& exec, const Fn& fn, const std::array<View, kOut>& out,
+                 const SegmentTable& table, const std::array<View, kIn>& in,
+                 const std::array<View, kValues>& values = {}) {
+  detail::require_same_elements("segment_map", out, in);
+  detail::require_per_segment("segment_map", values, table);
+  if (exec.planned()) return;
+  detail::with_scalar(out, in, [&]<class S>(S) {
+#ifdef RINGFORT_DEVICE_CODE
+    if (exec.on_cuda()) return cuda::segment_map<S>(exec, fn, out, table, in, values);
 #endif
 #pragma omp parallel for schedule(static) \
     num_threads(exec.threads()) if (in[0].count() > detail::kParallelElements)
     for (int64_t p = 0; p < table.parts(); ++p) {
       const SegmentPart part = table.part_list()[p];
-      partial[p] = 0;
+      const auto formula = detail::with_values<S>(detail::resolved(fn), values, part.segment,
+                                                  std::make_index_sequence<kValues>{});
       for (int64_t i = part.first; i < part.last; i += detail::kRun)
-        detail::reduce_run<S, 1>(fn, in, i, std::min(detail::kRun, part.last - i), partial + p,
-                                 std::make_index_sequence<kIn>{});
-    }
-    for (int64_t s = 0; s < table.segments(); ++s) {
-      double sum = 0;
-      for (int64_t p = table.first_parts()[s]; p < table.first_parts()[s + 1]; ++p)
-        sum += partial[p];
-      detail::store_element(sums, s, sum);
+        detail::map_run<S, 0>(formula, out, in, i, std::min(detail::kRun, part.last - i),
+                              std::array<const S*, 0>{});
     }
   });
 }

@@ -1,55 +1,119 @@
-// segment_reduce on CUDA: a block per part, then a block per segment.
+// segment_reduce and segment_map on CUDA: a block per part; of sums, then a block per segment.
 #pragma once
 
 #include "kernels/reduce_cuda.cuh"
 
 namespace ringfort::cuda {
 
-// packed: parts start on whole groups of eight elements that lie on 16 bytes.
-template <class S, class Fn, size_t kIn>
-__global__ void segment_parts_kernel(Fn fn, double* partial, Views<kIn> in,
-                                     const SegmentPart* parts, bool packed) {
-  const SegmentPart part = parts[blockIdx.x];
-  const Columns<S, 0> none = {};
+// Calls body(i, n, whole, inputs) for each group of up to eight elements of the part that is this
+// thread's. packed: all views start on 16 bytes.
+template <class S, size_t kIn, class Body>
+__device__ void each_eight(const SegmentPart& part, const Views<kIn>& in, bool packed,
+                           const Body& body) {
   Columns<S, kIn> inputs;
-  double sum = 0;
   for (int64_t i = part.first + static_cast<int64_t>(threadIdx.x) * kPerThread; i < part.last;
        i += kThreads * kPerThread) {
     const int n = static_cast<int>(part.last - i < kPerThread ? part.last - i : kPerThread);
+    const bool whole = packed && n == kPerThread && i % kPerThread == 0;
     unrolled<kIn>([&](auto k) {
-      if (packed && n == kPerThread && i % kPerThread == 0)
+      if (whole)
         load_eight(in.view[k], i, inputs.value[k]);
       else
         load_some(in.view[k], i, n, inputs.value[k]);
     });
+    body(i, n, whole, inputs);
+  }
+}
+
+// The segment's numbers, as the extra values of each of eight elements.
+template <class S, size_t kValues>
+__device__ Columns<S, kValues> numbers_of(const Views<kValues>& values, int64_t segment) {
+  Columns<S, kValues> numbers;
+  unrolled<kValues>([&](auto k) {
+    const S number = detail::load_element<S>(values.view[k], segment);
+    unrolled<kPerThread>([&](auto j) { numbers.value[k][j] = number; });
+  });
+  return numbers;
+}
+
+template <class S, size_t kSums, class Fn, size_t kIn, size_t kValues>
+__global__ void segment_parts_kernel(Fn fn, double* partial, Views<kIn> in, Views<kValues> values,
+                                     const SegmentPart* parts, bool packed) {
+  const SegmentPart part = parts[blockIdx.x];
+  const auto formula = detail::resolved(fn);
+  const Columns<S, kValues> numbers = numbers_of<S>(values, part.segment);
+  double sums[kSums] = {};
+  each_eight<S>(part, in, packed, [&](int64_t, int n, bool, const Columns<S, kIn>& inputs) {
     unrolled<kPerThread>([&](auto j) {
       if (j >= n) return;
-      sum +=
-          static_cast<double>(apply<S>(fn, inputs.value, none.value, j,
-                                       std::make_index_sequence<kIn>{}, std::index_sequence<>{}));
+      const auto terms =
+          apply<S>(formula, inputs.value, numbers.value, j, std::make_index_sequence<kIn>{},
+                   std::make_index_sequence<kValues>{});
+      unrolled<kSums>([&](auto k) { sums[k] += static_cast<double>(result_at(terms, k)); });
     });
-  }
-  const double total = block_combine(sum, Plus{});
-  if (threadIdx.x == 0) partial[blockIdx.x] = total;
+  });
+  unrolled<kSums>([&](auto k) {
+    const double total = block_combine(sums[k], Plus{});
+    if (threadIdx.x == 0) partial[blockIdx.x * kSums + k] = total;
+  });
 }
 
-inline __global__ void segment_sums_kernel(View sums, const double* partial,
-                                           const int64_t* first_parts) {
+template <size_t kSums>
+__global__ void segment_sums_kernel(Views<kSums> sums, const double* partial,
+                                    const int64_t* first_parts) {
   const int64_t segment = blockIdx.x;
-  double sum = 0;
-  for (int64_t p = first_parts[segment] + threadIdx.x; p < first_parts[segment + 1]; p += kThreads)
-    sum += partial[p];
-  const double total = block_combine(sum, Plus{});
-  if (threadIdx.x == 0) detail::store_element(sums, segment, total);
+  unrolled<kSums>([&](auto k) {
+    double sum = 0;
+    for (int64_t p = first_parts[segment] + threadIdx.x; p < first_parts[segment + 1];
+         p += kThreads)
+      sum += partial[p * kSums + k];
+    const double total = block_combine(sum, Plus{});
+    if (threadIdx.x == 0) detail::store_element(sums.view[k], segment, total);
+  });
 }
 
-template <class S, class Fn, size_t kIn>
-void segment_reduce(Exec& exec, const Fn& fn, const View& sums, const SegmentTable& table,
-                    const std::array<View, kIn>& in, double* partial) {
-  launch(exec, "segment_reduce", table.parts(), segment_parts_kernel<S, Fn, kIn>, fn, partial,
-         Views<kIn>(in), table.part_list(), starts_on_16_bytes(in));
-  launch(exec, "segment_reduce", table.segments(), segment_sums_kernel, sums,
+template <class S, class Fn, size_t kSums, size_t kIn, size_t kValues>
+void segment_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& sums,
+                    const SegmentTable& table, const std::array<View, kIn>& in,
+                    const std::array<View, kValues>& values, double* partial) {
+  launch(exec, "segment_reduce", table.parts(), segment_parts_kernel<S, kSums, Fn, kIn, kValues>,
+         fn, partial, Views<kIn>(in), Views<kValues>(values), table.part_list(),
+         starts_on_16_bytes(in));
+  launch(exec, "segment_reduce", table.segments(), segment_sums_kernel<kSums>, Views<kSums>(sums),
          static_cast<const double*>(partial), table.first_parts());
+}
+
+template <class S, class Fn, size_t kOut, size_t kIn, size_t kValues>
+__global__ void segment_map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Views<kValues> values,
+                                   const SegmentPart* parts, bool packed) {
+  const SegmentPart part = parts[blockIdx.x];
+  const auto formula = detail::resolved(fn);
+  const Columns<S, kValues> numbers = numbers_of<S>(values, part.segment);
+  each_eight<S>(part, in, packed, [&](int64_t i, int n, bool whole, const Columns<S, kIn>& inputs) {
+    Columns<S, kOut> results;
+    unrolled<kPerThread>([&](auto j) {
+      if (j >= n) return;
+      const auto result =
+          apply<S>(formula, inputs.value, numbers.value, j, std::make_index_sequence<kIn>{},
+                   std::make_index_sequence<kValues>{});
+      unrolled<kOut>([&](auto k) { results.value[k][j] = result_at(result, k); });
+    });
+    unrolled<kOut>([&](auto k) {
+      if (whole)
+        store_eight(out.view[k], i, results.value[k]);
+      else
+        store_some(out.view[k], i, n, results.value[k]);
+    });
+  });
+}
+
+template <class S, class Fn, size_t kOut, size_t kIn, size_t kValues>
+void segment_map(Exec& exec, const Fn& fn, const std::array<View, kOut>& out,
+                 const SegmentTable& table, const std::array<View, kIn>& in,
+                 const std::array<View, kValues>& values) {
+  launch(exec, "segment_map", table.parts(), segment_map_kernel<S, Fn, kOut, kIn, kValues>, fn,
+         Views<kOut>(out), Views<kIn>(in), Views<kValues>(values), table.part_list(),
+         starts_on_16_bytes(out) && starts_on_16_bytes(in));
 }
 
 }  // namespace ringfort::cuda

@@ -77,7 +77,7 @@ TEST_CASE("on a linear model PGD lowers the margin by eps times the dual norm", 
   AttackOptions l2_attack = l2_pgd(eps, 10, eps / 2);
   for (AttackOptions* options : {&linf, &l2_attack}) {
     TrainingAttack attack(exec, pool, *model, *options);
-    const Tensor x_adv = attack.run(input);
+    const Tensor x_adv = attack.run(input).x_adv;
     const double dual = options == &linf ? l1 : std::sqrt(l2);
     // L2 converges to the boundary's best point only in direction: ten steps of eps/2 from a random
     // start come within a percent.
@@ -101,7 +101,7 @@ TEST_CASE("FGSM moves every pixel with a gradient by eps and no other", "[attack
   ThreatModel threat;
   threat.eps = 0.125;
   TrainingAttack attack(exec, pool, *model, fgsm(threat));
-  const Tensor x_adv = attack.run(input);
+  const Tensor x_adv = attack.run(input).x_adv;
   for (int64_t n = 0; n < 3; ++n)
     for (int64_t i = 0; i < 16; ++i) {
       const float w = model->weights(0)[i] - model->weights(1)[i];
@@ -128,7 +128,7 @@ TEST_CASE("an attack stays inside the ball and the box, exactly", "[attack]") {
        {linf_pgd(8.0 / 255, 7, 2.0 / 255), linf_pgd(0.5, 3, 0.4), l2_pgd(0.5, 5, 0.2)}) {
     TrainingAttack training(exec, pool, *model, options);
     const AttackResult evaluated = attack(exec, pool, *model, input, options, 4);
-    for (const Tensor& x_adv : {training.run(input), evaluated.x_adv}) {
+    for (const Tensor& x_adv : {training.run(input).x_adv, evaluated.x_adv}) {
       verify_threat_model(options.threat, x_adv, input.x_nat);
       if (options.threat.norm == Norm::kL2) continue;
       const auto eps = static_cast<float>(options.threat.eps);
@@ -201,14 +201,14 @@ TEST_CASE("a random start depends on the sample, not on its batch", "[attack]") 
   TrainingAttack whole(exec, pool, *model, options), part(exec, pool, *model, options);
   const AttackInput all = random_input(pool, {6, 4, 4, 3}, 2, 9);
   const AttackInput last = random_input(pool, {2, 4, 4, 3}, 2, 9, 0, 1, 4);
-  const std::vector<float> from_all = elements(whole.run(all)),
-                           from_part = elements(part.run(last));
+  const std::vector<float> from_all = elements(whole.run(all).x_adv),
+                           from_part = elements(part.run(last).x_adv);
   CHECK(std::equal(from_part.begin(), from_part.end(), from_all.begin() + 4 * 48));
 
   AttackInput next_epoch = all;
   next_epoch.epoch = 1;
-  CHECK(elements(whole.run(next_epoch)) != from_all);
-  CHECK(elements(whole.run(all)) == from_all);
+  CHECK(elements(whole.run(next_epoch).x_adv) != from_all);
+  CHECK(elements(whole.run(all).x_adv) == from_all);
 }
 
 TEST_CASE("an evaluation gives each sample the same result in any batch size", "[attack]") {
@@ -399,7 +399,7 @@ TEST_CASE("what fools only bfloat16 does not count", "[attack]") {
   options.dtype = Dtype::kBFloat16;
   options.stop = StopRule::kOnSuccess;
   const InputGradient in_bfloat16 =
-      input_gradient(exec, pool, model, options, input.x_nat, input.labels);
+      input_gradient(exec, pool, model, options, input.x_nat, {input.labels});
   REQUIRE(in_bfloat16.prediction.as<const int32_t>()[0] == 1);
   const AttackResult result = attack(exec, pool, model, input, options);
   CHECK(result.clean_predictions == std::vector<int32_t>{0, 0, 0});

@@ -39,7 +39,7 @@ void check_saved(ScriptedRun& run, const std::string& name, const TrainingState&
 void check_all_differ(const TrainingState& a, const TrainingState& b) {
   CHECK(a.weights != b.weights);
   CHECK(a.statistics != b.statistics);
-  CHECK(a.momentum != b.momentum);
+  CHECK(a.optimizer != b.optimizer);
 }
 
 }  // namespace

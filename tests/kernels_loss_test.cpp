@@ -40,25 +40,152 @@ std::vector<double> labels_for(int64_t rows, int64_t classes) {
   return testing::random_integers(rows, 77, 0, static_cast<int>(classes) - 1);
 }
 
+// The gradient of TradesRow's loss at logits z and z_adv, by dual numbers: j < classes moves z_j,
+// the others z_adv.
+double trades_slope(const std::vector<double>& z, const std::vector<double>& z_adv, int32_t label,
+                    const TradesWeights& w, size_t j) {
+  std::vector<Dual> duals[2];
+  for (size_t k = 0; k < z.size(); ++k) {
+    duals[0].emplace_back(z[k], k == j ? 1 : 0);
+    duals[1].emplace_back(z_adv[k], k + z.size() == j ? 1 : 0);
+  }
+  Dual loss;
+  TradesRow<Dual>{duals[0].data(), duals[1].data(), &label,       static_cast<int64_t>(z.size()),
+                  Dual(1),         Dual(w.natural), Dual(w.beta), Dual(w.smoothing),
+                  &loss,           nullptr,         nullptr,      nullptr}(CpuRow{}, 0);
+  return loss.slope;
+}
+
 }  // namespace
 
 TEST_CASE("CrossEntropyRow: dlogits is the derivative of the loss") {
-  for (const int64_t classes : {1, 2, 10, 33}) {
-    const std::vector<double> z = random_vector(classes, 1, -4, 4);
-    const int32_t label = static_cast<int32_t>(classes / 2);
-    double loss = 0;
-    std::vector<double> dz(z.size());
-    CrossEntropyRow<double>{z.data(), &label, classes, 0.5, &loss, dz.data(), nullptr}(CpuRow{}, 0);
-    for (size_t j = 0; j < z.size(); ++j) {
-      std::vector<Dual> duals;
-      for (size_t k = 0; k < z.size(); ++k) duals.emplace_back(z[k], k == j ? 1 : 0);
-      Dual dual_loss;
-      CrossEntropyRow<Dual>{duals.data(), &label, classes, Dual(1), &dual_loss, nullptr, nullptr}(
+  for (const double smoothing : {0.0, 0.125})
+    for (const int64_t classes : {1, 2, 10, 33}) {
+      const std::vector<double> z = random_vector(classes, 1, -4, 4);
+      const int32_t label = static_cast<int32_t>(classes / 2);
+      double loss = 0;
+      std::vector<double> dz(z.size());
+      CrossEntropyRow<double>{z.data(), &label, classes, 0.5, &loss, dz.data(), nullptr, smoothing}(
           CpuRow{}, 0);
-      CHECK(dual_loss.value == loss);
-      CHECK(std::abs(dz[j] - 0.5 * dual_loss.slope) < 1e-15);
+      for (size_t j = 0; j < z.size(); ++j) {
+        std::vector<Dual> duals;
+        for (size_t k = 0; k < z.size(); ++k) duals.emplace_back(z[k], k == j ? 1 : 0);
+        Dual dual_loss;
+        CrossEntropyRow<Dual>{duals.data(), &label,  classes, Dual(1),
+                              &dual_loss,   nullptr, nullptr, Dual(smoothing)}(CpuRow{}, 0);
+        CHECK(dual_loss.value == loss);
+        CHECK(std::abs(dz[j] - 0.5 * dual_loss.slope) < 1e-15);
+      }
     }
+}
+
+TEST_CASE("TradesRow: both gradients are derivatives of the loss") {
+  for (const TradesWeights& w :
+       {TradesWeights{0.5, 1, 6, 0}, TradesWeights{0.5, 1, 6, 0.125}, TradesWeights{0.5, 0, 1, 0}})
+    for (const int64_t classes : {2, 10, 33}) {
+      const std::vector<double> z = random_vector(classes, 1, -4, 4),
+                                z_adv = random_vector(classes, 2, -4, 4);
+      const int32_t label = static_cast<int32_t>(classes / 2);
+      double loss = 0;
+      std::vector<double> dz(z.size()), dz_adv(z.size());
+      int32_t prediction = -1;
+      TradesRow<double>{z.data(), z_adv.data(), &label, classes,   w.weight,      w.natural,
+                        w.beta,   w.smoothing,  &loss,  dz.data(), dz_adv.data(), &prediction}(
+          CpuRow{}, 0);
+      for (size_t j = 0; j < z.size(); ++j) {
+        CHECK(std::abs(dz[j] - w.weight * trades_slope(z, z_adv, label, w, j)) < 1e-14);
+        CHECK(std::abs(dz_adv[j] - w.weight * trades_slope(z, z_adv, label, w, j + z.size())) <
+              1e-14);
+      }
+      CHECK(prediction == std::max_element(z_adv.begin(), z_adv.end()) - z_adv.begin());
+    }
+}
+
+TEST_CASE("trades_loss: cross-entropy of one side and its divergence from the other") {
+  for (const Dtype dtype : {Dtype::kFloat32, Dtype::kFloat64})
+    for (const auto& [rows, classes] : {std::pair<int64_t, int64_t>{1, 10}, {37, 10}, {5, 1000}}) {
+      const Shape shape = matrix_shape(rows, classes);
+      const Buffer z(dtype, shape, random_vector(rows * classes, 1, -8, 8)),
+          z_adv(dtype, shape, random_vector(rows * classes, 2, -8, 8));
+      const Buffer labels(Dtype::kInt32, vector_shape(rows), labels_for(rows, classes));
+      const Buffer loss(dtype, vector_shape(rows)), dz(dtype, shape), dz_adv(dtype, shape),
+          prediction(Dtype::kInt32, vector_shape(rows));
+      Exec exec(kTestDevice, 2);
+      trades_loss(exec, loss, dz, dz_adv, prediction, z, z_adv, labels, {0.25, 1, 6, 0});
+      // By sums over classes of long doubles.
+      const auto k_classes = static_cast<size_t>(classes);
+      const Plain natural(z.values(), labels.values(), k_classes, 1),
+          adversarial(z_adv.values(), labels.values(), k_classes, 1);
+      std::vector<double> expected, expected_dz, expected_dz_adv;
+      for (size_t n = 0; n < labels.values().size(); ++n) {
+        const auto label = static_cast<size_t>(labels.values()[n]);
+        std::vector<double> p(k_classes), q(k_classes), log_ratio(k_classes);
+        long double divergence = 0;
+        for (size_t k = 0; k < k_classes; ++k) {
+          const size_t at = n * k_classes + k;
+          p[k] = natural.dlogits[at] + (k == label);
+          q[k] = adversarial.dlogits[at] + (k == label);
+          // log p_k = z_k - z_label - loss
+          const auto log_of = [&](const Buffer& logits, const Plain& side) {
+            return logits.values()[at] - logits.values()[n * k_classes + label] - side.loss[n];
+          };
+          log_ratio[k] = log_of(z, natural) - log_of(z_adv, adversarial);
+          divergence += static_cast<long double>(p[k]) * log_ratio[k];
+        }
+        expected.push_back(static_cast<double>(natural.loss[n] + 6 * divergence));
+        for (size_t k = 0; k < k_classes; ++k) {
+          expected_dz.push_back(
+              0.25 *
+              (p[k] - (k == label) + 6 * p[k] * (log_ratio[k] - static_cast<double>(divergence))));
+          expected_dz_adv.push_back(0.25 * 6 * (q[k] - p[k]));
+        }
+      }
+      const double tolerance = dtype == Dtype::kFloat64 ? 1e-13 : 16 * FLT_EPSILON;
+      CHECK(relative_error(loss.values(), expected) < tolerance);
+      CHECK(relative_error(dz.values(), expected_dz) < tolerance);
+      CHECK(relative_error(dz_adv.values(), expected_dz_adv) < tolerance);
+    }
+}
+
+TEST_CASE("trades_loss: equal logits diverge by nothing and leave the cross-entropy's gradient") {
+  const Buffer z(Dtype::kFloat64, matrix_shape(3, 10), random_vector(30, 1, -8, 8)),
+      labels(Dtype::kInt32, vector_shape(3), labels_for(3, 10));
+  const Buffer loss(Dtype::kFloat64, vector_shape(3)), dz(Dtype::kFloat64, matrix_shape(3, 10)),
+      dz_adv(Dtype::kFloat64, matrix_shape(3, 10)), alone(Dtype::kFloat64, vector_shape(3)),
+      dz_alone(Dtype::kFloat64, matrix_shape(3, 10));
+  Exec exec(kTestDevice, 1);
+  trades_loss(exec, loss, dz, dz_adv, View{}, z, z, labels, {0.5, 1, 6, 0.25});
+  cross_entropy(exec, alone, dz_alone, View{}, z, labels, 0.5, 0.25);
+  CHECK(relative_error(loss.values(), alone.values()) < 1e-14);
+  CHECK(relative_error(dz.values(), dz_alone.values()) < 1e-14);
+  CHECK((dz_adv.values() == std::vector<double>(30, 0)));
+}
+
+TEST_CASE("trades_loss: NaN in either side's logits and unknown labels spoil the loss") {
+  Exec exec(kTestDevice, 1);
+  for (const int side : {0, 1}) {
+    std::vector<double> values[2] = {random_vector(20, 1), random_vector(20, 2)};
+    values[side][13] = std::numeric_limits<double>::quiet_NaN();
+    const Buffer z(Dtype::kFloat32, matrix_shape(2, 10), values[0]),
+        z_adv(Dtype::kFloat32, matrix_shape(2, 10), values[1]),
+        labels(Dtype::kInt32, vector_shape(2), {1, 2}), loss(Dtype::kFloat32, vector_shape(2));
+    trades_loss(exec, loss, View{}, View{}, View{}, z, z_adv, labels, {});
+    CHECK(std::isfinite(loss.values()[0]));
+    CHECK(std::isnan(loss.values()[1]));
   }
+}
+
+TEST_CASE("cross_entropy: smoothed labels spread their share over all classes") {
+  // z = log(1, 2, 5): p = (1, 2, 5) / 8; t = (0.1, 0.8, 0.1)
+  const Buffer z(Dtype::kFloat64, matrix_shape(1, 3), {0, std::log(2.0), std::log(5.0)}),
+      labels(Dtype::kInt32, vector_shape(1), {1}), loss(Dtype::kFloat64, vector_shape(1)),
+      dz(Dtype::kFloat64, matrix_shape(1, 3));
+  Exec exec(kTestDevice, 1);
+  cross_entropy(exec, loss, dz, View{}, z, labels, 2, 0.3);
+  CHECK(loss.values()[0] ==
+        Approx(-(0.1 * std::log(1 / 8.0) + 0.8 * std::log(2 / 8.0) + 0.1 * std::log(5 / 8.0))));
+  CHECK(relative_error(dz.values(),
+                       {2 * (1 / 8.0 - 0.1), 2 * (2 / 8.0 - 0.8), 2 * (5 / 8.0 - 0.1)}) < 1e-14);
 }
 
 TEST_CASE("cross_entropy: losses, gradients and predictions of a batch") {
@@ -82,37 +209,6 @@ TEST_CASE("cross_entropy: losses, gradients and predictions of a batch") {
               static_cast<double>(std::max_element(row, row + classes) - row));
       }
     }
-}
-
-TEST_CASE("batch totals: losses and hits of all batches so far, the same for any threads") {
-  for (const int64_t rows : {1, 33, 1000}) {
-    const auto losses = random_vector(rows, 5, 0, 4);
-    const auto predicted = testing::random_integers(rows, 6, 0, 3),
-               labels = testing::random_integers(rows, 7, 0, 3);
-    const Buffer loss(Dtype::kFloat32, vector_shape(rows), losses);
-    const Buffer prediction(Dtype::kInt32, vector_shape(rows), predicted);
-    const Buffer label(Dtype::kInt32, vector_shape(rows), labels);
-    double sum = 1000, hits = 7;  // what earlier batches gave
-    for (int batch = 0; batch < 2; ++batch)
-      for (size_t i = 0; i < labels.size(); ++i) {
-        sum += static_cast<double>(static_cast<float>(losses[i]));
-        hits += predicted[i] == labels[i];
-      }
-    std::vector<double> first;
-    for (const int threads : testing::thread_counts()) {
-      Exec exec(kTestDevice, threads);
-      const Buffer totals(Dtype::kFloat64, vector_shape(2), {1000, 7});
-      View loss_sum = totals, hit_count = totals;
-      loss_sum.shape = hit_count.shape = vector_shape(1);
-      hit_count.data = loss_sum.as<double>() + 1;
-      for (int batch = 0; batch < 2; ++batch)
-        add_batch_totals(exec, loss_sum, hit_count, loss, prediction, label);
-      CHECK(totals.values()[0] == Approx(sum).epsilon(1e-6));
-      CHECK(totals.values()[1] == hits);
-      if (first.empty()) first = totals.values();
-      CHECK(totals.values() == first);
-    }
-  }
 }
 
 TEST_CASE("cross_entropy: large logits neither overflow nor drown the loss") {

@@ -37,15 +37,15 @@ StepMemory memory_of_steps(Device device, const ModelSpec& spec, const TrainingM
   std::iota(samples.begin(), samples.end(), 0);
   for (int i = 0; i < steps; ++i)
     step.run(make_input(exec, pool, quarters(batch, static_cast<int>(spec.channels)), samples),
-             0.1);
+             {{.lr = 0.1}});
   return {step.attack_pool().peak_bytes(),   step.attack_pool().bytes_reserved(),
           step.training_pool().peak_bytes(), step.training_pool().bytes_reserved(),
-          model->bytes_reserved(),           step.optimizer().bytes_reserved()};
+          model->bytes_reserved(),           step.bytes_reserved()};
 }
 
 TrainingMethod attacked_by(AttackOptions attack, Dtype dtype) {
   attack.dtype = dtype;
-  return {attack, OuterLoss::kCrossEntropy};
+  return {attack};
 }
 
 MemoryUse memory_of_run(const Recipe& recipe, const Dataset& data) {

@@ -36,8 +36,27 @@ TEST_CASE("method presets carry their sources' defaults", "[trainer]") {
   recipe.method = "standard";
   CHECK_FALSE(make_method(recipe).inner);
   recipe.method = "trades";
-  CHECK(error_of([&] { make_method(recipe); }).find("known are standard, pgd-at, fast-at") !=
-        std::string::npos);
+  recipe.eps = 0.031;
+  recipe.beta = 5;
+  recipe.label_smoothing = 0.1;
+  recipe.awp_gamma = 0.005;
+  recipe.attack_bn = "default";
+  method = make_method(recipe);
+  CHECK(method.inner->steps == 10);
+  CHECK(method.inner->alpha == Approx(0.007));
+  CHECK(method.inner->bn == AttackBn::kEval);
+  CHECK(method.inner->start == AttackStart::kNearby);
+  CHECK(method.inner->objective == AttackObjective::kDivergence);
+  CHECK(method.outer.kind == OuterLossKind::kTrades);
+  CHECK(method.outer.beta == 5);
+  CHECK(method.outer.label_smoothing == 0.1);
+  CHECK(method.weight_perturbation == 0.005);
+  recipe.norm = "L2";
+  CHECK(make_method(recipe).inner->start == AttackStart::kRandom);
+  recipe.method = "mart";
+  CHECK(error_of([&] {
+          make_method(recipe);
+        }).find("known are standard, pgd-at, fast-at, trades") != std::string::npos);
 }
 
 TEST_CASE("the recipe's seed and epoch reach every random choice", "[trainer]") {

@@ -1,5 +1,5 @@
-// SGD over the flat buffers against a plain loop in float64: momentum, Nesterov, weight decay by
-// kind of parameter, the compute copy.
+// The optimizer over the flat buffers of a store: SGD against a plain loop in float64 (the others:
+// tests/kernels_update_test.cpp, step_parity_test.cpp), which state it keeps, what it leaves alone.
 #include "engine/optimizer.h"
 
 #include <catch2/catch.hpp>
@@ -37,12 +37,9 @@ struct Store {
   }
 };
 
-bool is_weight(ParamKind kind) {
-  return kind == ParamKind::kConvWeight || kind == ParamKind::kLinearWeight;
-}
-
 // The definition (torch.optim.SGD), one parameter at a time.
-Vector expected_after_steps(const Store& store, ParamId id, const SgdOptions& options) {
+Vector expected_after_steps(const Store& store, ParamId id, const OptimizerOptions& options,
+                            double momentum) {
   const bool decays = options.decay_all || is_weight(store.params.segment(id).kind);
   Vector w = values_of(store.params.master(id)), m(w.size(), 0);
   for (int step = 0; step < kSteps; ++step) {
@@ -50,25 +47,25 @@ Vector expected_after_steps(const Store& store, ParamId id, const SgdOptions& op
     const double scale = store.clip_scale(step, options.clip_grad);
     for (size_t i = 0; i < w.size(); ++i) {
       const double g = scale * gradient[i] + (decays ? options.weight_decay : 0) * w[i];
-      m[i] = options.momentum * m[i] + g;
-      w[i] -= kLr * (options.nesterov ? g + options.momentum * m[i] : m[i]);
+      m[i] = momentum * m[i] + g;
+      w[i] -= kLr * (options.nesterov ? g + momentum * m[i] : m[i]);
     }
   }
   return w;
 }
 
-void check_sgd(Exec& exec, const SgdOptions& options) {
+void check_sgd(Exec& exec, const OptimizerOptions& options, double momentum) {
   Store store(exec, true);
   std::vector<Vector> expected;
   for (const ParamId id : store.params.in_memory_order())
-    expected.push_back(expected_after_steps(store, id, options));
+    expected.push_back(expected_after_steps(store, id, options, momentum));
 
-  Sgd sgd(store.params, options);
+  Optimizer sgd(store.params, options);
   const uint64_t version = store.params.version();
   for (int step = 0; step < kSteps; ++step) {
     for (const ParamId id : store.params.in_memory_order())
       assign(store.params.gradient(id), store.gradient(id, step));
-    sgd.step(exec, kLr);
+    sgd.step(exec, {.lr = kLr, .momentum = momentum});
   }
   CHECK(store.params.version() == version + kSteps);
   size_t k = 0;
@@ -91,41 +88,53 @@ TEST_CASE("SGD follows its definition", "[optimizer]") {
         for (const double clip_grad : {0.0, 2.0, 1e6}) {
           INFO("nesterov " << nesterov << ", decay_all " << decay_all << ", momentum " << momentum
                            << ", clip_grad " << clip_grad);
-          check_sgd(exec, {momentum, nesterov, 0.01, decay_all, clip_grad});
+          check_sgd(exec,
+                    {.nesterov = nesterov,
+                     .weight_decay = 0.01,
+                     .decay_all = decay_all,
+                     .clip_grad = clip_grad},
+                    momentum);
         }
 }
 
-TEST_CASE("A snapshot brings back weights, statistics and momentum, bit for bit", "[optimizer]") {
+TEST_CASE("A snapshot brings back weights, statistics and state, bit for bit", "[optimizer]") {
   Exec exec({}, 1);
   Pool pool;
-  Store store(exec, true);
-  Sgd sgd(store.params, {.momentum = 0.9});
-  const auto step = [&](int number) {
-    for (const ParamId id : store.params.in_memory_order())
-      assign(store.params.gradient(id), store.gradient(id, number));
-    const View statistics = store.params.flat_statistics();
-    for (int64_t i = 0; i < statistics.count(); ++i) statistics.as<float>()[i] += 0.5f;
-    store.params.statistics_changed();
-    sgd.step(exec, kLr);
-  };
-  const auto state = [&] {
-    return std::vector{bytes_of(store.params.flat_master()), bytes_of(store.params.flat_copy()),
-                       bytes_of(store.params.flat_statistics()), bytes_of(sgd.momentum_buffer())};
-  };
-  step(0);
-  const auto before = state();
-  const Snapshot snapshot(exec, pool, store.params, sgd);
-  step(1);
-  const auto after = state();
-  for (size_t i = 0; i < before.size(); ++i) CHECK(after[i] != before[i]);
-  for (int again = 0; again < 2; ++again) {  // a snapshot serves more than once
-    const uint64_t version = store.params.version(), seen = store.params.statistics_version();
-    snapshot.restore(exec, store.params, sgd);
-    CHECK(state() == before);
-    CHECK(store.params.version() > version);
-    CHECK(store.params.statistics_version() > seen);
+  for (const OptimizerKind kind : {OptimizerKind::kSgd, OptimizerKind::kLars, OptimizerKind::kAdam,
+                                   OptimizerKind::kAdamW, OptimizerKind::kLamb}) {
+    Store store(exec, true);
+    Optimizer optimizer(store.params, {.kind = kind, .average = true});
+    const auto step = [&](int number) {
+      for (const ParamId id : store.params.in_memory_order())
+        assign(store.params.gradient(id), store.gradient(id, number));
+      const View statistics = store.params.flat_statistics();
+      for (int64_t i = 0; i < statistics.count(); ++i) statistics.as<float>()[i] += 0.5f;
+      store.params.statistics_changed();
+      optimizer.step(exec, {.lr = kLr, .number = number + 1, .averaging = 0.5});
+    };
+    const auto state = [&] {
+      std::vector<std::vector<std::byte>> all = {bytes_of(store.params.flat_copy())};
+      for (const NamedView& part : training_state(store.params, optimizer))
+        all.push_back(bytes_of(part.view));
+      return all;
+    };
+    const bool moments = kind != OptimizerKind::kSgd && kind != OptimizerKind::kLars;
+    CHECK(state().size() == (moments ? 6 : 5));
+    step(0);
+    const auto before = state();
+    const Snapshot snapshot(exec, pool, store.params, optimizer);
     step(1);
-    CHECK(state() == after);
+    const auto after = state();
+    for (size_t i = 0; i < before.size(); ++i) CHECK(after[i] != before[i]);
+    for (int again = 0; again < 2; ++again) {  // a snapshot serves more than once
+      const uint64_t version = store.params.version(), seen = store.params.statistics_version();
+      snapshot.restore(exec, store.params, optimizer);
+      CHECK(state() == before);
+      CHECK(store.params.version() > version);
+      CHECK(store.params.statistics_version() > seen);
+      step(1);
+      CHECK(state() == after);
+    }
   }
 }
 
@@ -135,8 +144,8 @@ TEST_CASE("Without gradients only what decays moves", "[optimizer]") {
   std::vector<Vector> before;
   for (const ParamId id : store.params.in_memory_order())
     before.push_back(values_of(store.params.master(id)));
-  Sgd sgd(store.params, {.momentum = 0, .weight_decay = 0.5, .decay_all = false});
-  sgd.step(exec, 0.5);
+  Optimizer sgd(store.params, {.weight_decay = 0.5, .decay_all = false});
+  sgd.step(exec, {.lr = 0.5, .momentum = 0});
   size_t k = 0;
   for (const ParamId id : store.params.in_memory_order()) {
     INFO(store.params.segment(id).name);
@@ -148,18 +157,22 @@ TEST_CASE("Without gradients only what decays moves", "[optimizer]") {
 }
 
 TEST_CASE("The update leaves gradients, statistics and padding alone", "[optimizer]") {
+  const OptimizerKind kind = GENERATE(OptimizerKind::kSgd, OptimizerKind::kLars,
+                                      OptimizerKind::kAdam, OptimizerKind::kLamb);
   Exec exec({}, 1);
   Store store(exec);
   for (const ParamId id : store.params.in_memory_order())
     assign(store.params.gradient(id), store.gradient(id, 0));
   const auto gradient = bytes_of(store.params.flat_gradient());
   const auto statistics = bytes_of(store.params.flat_statistics());
-  Sgd sgd(store.params, {.decay_all = false});
-  for (int step = 0; step < 2; ++step) sgd.step(exec, kLr);
+  Optimizer optimizer(store.params, {.kind = kind, .decay_all = false, .average = true});
+  for (int step = 0; step < 2; ++step) optimizer.step(exec, {.lr = kLr, .averaging = 0.5});
   CHECK(bytes_of(store.params.flat_gradient()) == gradient);
   CHECK(bytes_of(store.params.flat_statistics()) == statistics);
-  for (const View& flat : {store.params.flat_master(), sgd.momentum_buffer()}) {
-    Vector values = values_of(flat);
+  for (const NamedView& part : training_state(store.params, optimizer)) {
+    if (part.name == "statistics") continue;
+    INFO(part.name);
+    Vector values = values_of(part.view);
     for (const Segment& segment : store.params.segments())
       std::fill_n(values.begin() + segment.offset, segment.shape.count(), 0.0);
     CHECK(values == Vector(values.size(), 0));
@@ -167,6 +180,8 @@ TEST_CASE("The update leaves gradients, statistics and padding alone", "[optimiz
 }
 
 TEST_CASE("The update does not depend on the number of threads", "[optimizer]") {
+  const OptimizerKind kind = GENERATE(OptimizerKind::kSgd, OptimizerKind::kLars,
+                                      OptimizerKind::kAdam, OptimizerKind::kLamb);
   Exec one({}, 1), two({}, 2);
   std::vector<std::vector<std::byte>> results;
   for (Exec* exec : {&one, &two}) {
@@ -175,8 +190,8 @@ TEST_CASE("The update does not depend on the number of threads", "[optimizer]") 
     params.allocate();
     initialize(*exec, params, 2);
     assign(params.flat_gradient(), random_vector(params.flat_gradient().count(), 3));
-    Sgd sgd(params, {});
-    for (int step = 0; step < 2; ++step) sgd.step(*exec, kLr);
+    Optimizer optimizer(params, {.kind = kind, .clip_grad = 1});
+    for (int step = 0; step < 2; ++step) optimizer.step(*exec, {.lr = kLr});
     results.push_back(bytes_of(params.flat_master()));
   }
   CHECK(results[0] == results[1]);

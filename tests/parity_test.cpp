@@ -5,101 +5,26 @@
 
 #include "adversarial/attack_steps.h"
 #include "engine/optimizer.h"
-#include "engine/safetensors.h"
-#include "models/checkpoint.h"
-#include "tests/testing.h"
+#include "tests/parity_case.h"
 
 namespace ringfort {
 namespace {
 
-using Values = std::vector<double>;
+using Case = testing::ParityCase;
+using testing::in_file_order;
+using testing::values_of;
 
-const std::filesystem::path kFolder = RINGFORT_TEST_DATA;
 constexpr std::array kModels = {"cnn_small", "mnist_net",     "preact_resnet18",
                                 "resnet18",  "resnet50",      "preact_resnet18_raw",
                                 "wrn_28_10", "wrn_28_10_silu"};
 
-Values values_of(const NamedArray& array) {
-  const size_t size = array.dtype == "F32" ? 4 : 8;
-  Values values(array.bytes.size() / size);
-  for (size_t i = 0; i < values.size(); ++i) {
-    const std::byte* at = array.bytes.data() + i * size;
-    float single;
-    int64_t integer;
-    if (array.dtype == "F32") {
-      std::memcpy(&single, at, 4);
-      values[i] = static_cast<double>(single);
-    } else if (array.dtype == "I64") {
-      std::memcpy(&integer, at, 8);
-      values[i] = static_cast<double>(integer);
-    } else {
-      std::memcpy(&values[i], at, 8);
-    }
-  }
-  return values;
-}
-
-Values values_of(const View& view) {
-  Values values(static_cast<size_t>(view.count()));
-  for (size_t i = 0; i < values.size(); ++i)
-    values[i] = detail::load_element<double>(view, static_cast<int64_t>(i));
-  return values;
-}
-
-// A filter (O, kH, kW, I), or the matrix of a flattened image, in the order of PyTorch's
-// (O, I, kH, kW).
-Values in_file_order(const View& view) {
-  const Values values = values_of(view);
-  const Shape& s = view.shape;
-  Values ordered;
-  for (int64_t o = 0; o < s.n; ++o)
-    for (int64_t i = 0; i < s.c; ++i)
-      for (int64_t hw = 0; hw < s.h * s.w; ++hw)
-        ordered.push_back(values[static_cast<size_t>((o * s.h * s.w + hw) * s.c + i)]);
-  return ordered;
-}
-
-// A model of the checkpoint in tests/data with its images and labels, all in `dtype`.
-struct Case {
-  Case(const std::string& name, Dtype dtype_in)
-      : dtype(dtype_in),
-        expected(load_safetensors(kFolder / ("parity-" + name + "-expected.safetensors"))),
-        model(load_checkpoint(exec, kFolder / ("parity-" + name + ".safetensors"),
-                              {.master = dtype_in})
-                  .model) {
-    const Values pixels = values_of(expected.at("x")), classes = values_of(expected.at("labels"));
-    const ModelSpec& spec = model->spec();
-    const Shape shape{static_cast<int64_t>(classes.size()), spec.height, spec.image_width,
-                      spec.channels};
-    REQUIRE(static_cast<int64_t>(pixels.size()) == shape.count());
-    x = Tensor(pool, shape, dtype);
-    labels = Tensor(pool, vector_shape(shape.n), Dtype::kInt32);
-    for (size_t i = 0; i < pixels.size(); ++i)
-      detail::store_element(x, static_cast<int64_t>(i), pixels[i]);
-    for (size_t i = 0; i < classes.size(); ++i)
-      labels.as<int32_t>()[i] = static_cast<int32_t>(classes[i]);
-  }
-
-  void check_close(const Values& values, const std::string& name, double tolerance) const {
-    INFO(model->spec().name << ", " << to_string(dtype) << ", " << name);
-    CHECK(testing::relative_error(values, values_of(expected.at(name))) <= tolerance);
-  }
-
-  Dtype dtype;
-  Exec exec{{}, 2};
-  Pool pool;
-  SafetensorsFile expected;
-  std::unique_ptr<Model> model;
-  Tensor x, labels;
-};
-
 // One step on the mean loss, as the training loop does it.
-void train_step(Case& c, Sgd& sgd, double lr) {
+void train_step(Case& c, Optimizer& sgd, double lr) {
   Pass p(c.exec, c.pool, c.model->params(), {Wrt::kParams, BnMode::kBatchAndUpdate, c.dtype});
   const Var logits = c.model->forward(p, p.input(c.x));
   Loss loss = cross_entropy(p, logits, c.labels, 1.0 / static_cast<double>(c.x.shape().n));
   p.backward(logits, std::move(loss.dlogits));
-  sgd.step(c.exec, lr);
+  sgd.step(c.exec, {.lr = lr, .momentum = 0.875});
 }
 
 void check_against_pytorch(const std::string& name, Dtype dtype, double tolerance) {
@@ -114,12 +39,12 @@ void check_against_pytorch(const std::string& name, Dtype dtype, double toleranc
       c.check_close(values_of(c.model->forward(p, p.input(c.x)).value), mode + ".logits",
                     tolerance);
     }
-    const InputGradient g = input_gradient(c.exec, c.pool, *c.model, attack, c.x, c.labels);
+    const InputGradient g = input_gradient(c.exec, c.pool, *c.model, attack, c.x, {c.labels});
     c.check_close(values_of(g.dx), mode + ".dx", tolerance);
   }
 
   ParamStore& params = c.model->params();
-  Sgd sgd(params, {.momentum = 0.875, .weight_decay = 1.0 / 1024});
+  Optimizer sgd(params, {.weight_decay = 1.0 / 1024});
   for (int step = 0; step < 2; ++step) train_step(c, sgd, 0.125);
   for (size_t i = 0; i < params.segments().size(); ++i) {
     const Segment& segment = params.segments()[i];

@@ -406,8 +406,8 @@ TEST_CASE("Prepared and folded weights follow their parameters", "[pass]") {
   CHECK(moved_statistics[2] != before[2]);
   check_against_fresh();
 
-  Sgd sgd(f.params(), {});
-  sgd.step(f.exec, 0.01);
+  Optimizer sgd(f.params(), {});
+  sgd.step(f.exec, {.lr = 0.01});
   const std::vector<Vector> updated = all_logits(f);
   for (size_t i = 0; i < 3; ++i) CHECK(updated[i] != moved_statistics[i]);
   check_against_fresh();

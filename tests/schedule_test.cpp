@@ -117,4 +117,58 @@ TEST_CASE("Steps outside training are refused", "[schedule]") {
                     Catch::Contains("of 0 steps"));
 }
 
+// PyTorch 2.15's OneCycleLR(max_lr=0.2, total_steps=10, pct_start=0.3, div_factor=25,
+// final_div_factor=1e4, base_momentum=0.85, max_momentum=0.95).
+TEST_CASE("One cycle is PyTorch's, momentum included", "[schedule]") {
+  Schedule schedule = schedule_of(ScheduleKind::kOneCycle, 10);
+  schedule.peak = 0.3;
+  schedule.momentum = 0.95;
+  schedule.low_momentum = 0.85;
+  const std::vector<double> rates = {
+      0.008,          0.104,           0.2,           0.190096926403,   0.16234913079,
+      0.122252404387, 0.0777483956127, 0.03765166921, 0.00990387359731, 8e-07};
+  const std::vector<double> momenta = {0.95,           0.9,
+                                       0.85,           0.854951556605,
+                                       0.868825509907, 0.888873953302,
+                                       0.911126046698, 0.931174490093,
+                                       0.945048443395, 0.95};
+  for (int64_t step = 0; step < 10; ++step) {
+    CHECK(learning_rate(schedule, step) == Approx(rates[static_cast<size_t>(step)]).epsilon(1e-9));
+    CHECK(momentum(schedule, step) == Approx(momenta[static_cast<size_t>(step)]).epsilon(1e-9));
+  }
+  schedule.low_momentum = 0;
+  for (int64_t step = 0; step < 10; ++step) CHECK(momentum(schedule, step) == 0.95);
+}
+
+TEST_CASE("One cycle in a training of a single step is at its top", "[schedule]") {
+  CHECK(learning_rate(schedule_of(ScheduleKind::kOneCycle, 1), 0) == 0.2);
+}
+
+TEST_CASE("Momentum cycles against a cyclic rate and stays under others", "[schedule]") {
+  Schedule schedule = schedule_of(ScheduleKind::kCyclic, 1000);
+  schedule.low_momentum = 0.8;
+  for (const int64_t step : {0, 200, 399, 400, 700, 999})
+    CHECK(momentum(schedule, step) ==
+          Approx(0.9 - 0.1 * learning_rate(schedule, step) / 0.2).epsilon(1e-12));
+  schedule.kind = ScheduleKind::kCosine;
+  CHECK(momentum(schedule, 500) == 0.9);
+}
+
+TEST_CASE("A polynomial rate falls to its end by its power", "[schedule]") {
+  Schedule schedule = schedule_of(ScheduleKind::kPolynomial, 8);
+  schedule.min_lr = 0.04;
+  CHECK(learning_rate(schedule, 0) == 0.2);
+  CHECK(learning_rate(schedule, 4) == Approx(0.04 + 0.16 * 0.25));
+  schedule.power = 1;
+  CHECK(learning_rate(schedule, 6) == Approx(0.04 + 0.16 * 0.25));
+}
+
+TEST_CASE("The average follows the weights at first and forgets ever more slowly", "[schedule]") {
+  for (int64_t step = 0; step < 5; ++step) CHECK(averaging(0.995, 5, step) == 0);
+  CHECK(averaging(0.995, 5, 5) == 6.0 / 15);
+  CHECK(averaging(0.995, 0, 0) == 0.1);
+  CHECK(averaging(0.995, 5, 100000) == 0.995);
+  CHECK(averaging(0, 0, 100) == 0);
+}
+
 }  // namespace ringfort

@@ -18,12 +18,15 @@ namespace ringfort::test {
 
 // Everything that training changes, as bytes.
 struct TrainingState {
-  std::vector<std::byte> weights, statistics, momentum;
+  std::vector<std::byte> weights, statistics;
+  std::vector<std::vector<std::byte>> optimizer;
 
   explicit TrainingState(Trainer& trainer)
       : weights(testing::bytes_of(trainer.model().params().flat_master())),
-        statistics(testing::bytes_of(trainer.model().params().flat_statistics())),
-        momentum(testing::bytes_of(trainer.optimizer().momentum_buffer())) {}
+        statistics(testing::bytes_of(trainer.model().params().flat_statistics())) {
+    for (const NamedView& part : trainer.optimizer().state())
+      optimizer.push_back(testing::bytes_of(part.view));
+  }
   bool operator==(const TrainingState&) const = default;
 };
 

@@ -182,13 +182,16 @@ TEST_CASE("a loss that is no longer finite ends training with advice", "[trainer
   recipe.sched = "constant";
   recipe.warmup_epochs = 0.25;
   recipe.method = GENERATE("standard", "pgd-at");
+  recipe.max_skipped = 2;
   Exec exec;
   TempFolder folder;
   Recorder recorder;
   Trainer trainer(exec, recipe, data);
   CHECK_THAT(error_of([&] { trainer.run(folder.path(), recorder); }),
-             Contains("no longer finite by step 4") && Contains("--lr (now 1e+30)") &&
-                 Contains("--warmup-epochs (now 0.25)"));
+             Contains("had no finite loss and gradient") && Contains("(--max-skipped)") &&
+                 Contains("--lr (now 1e+30)") && Contains("--warmup-epochs (now 0.25)"));
+  CHECK_THAT(recorder.messages.at(0), Contains("3 steps from step 2: the loss or its gradient was "
+                                               "not finite"));
 }
 
 TEST_CASE("a warm-up that training does not outlast is refused", "[trainer]") {

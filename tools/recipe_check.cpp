@@ -116,11 +116,24 @@ void check_together(const Recipe& recipe,
           where("augment"), recipe.dataset);
   require(!recipe.nesterov || recipe.momentum > 0,
           "{} needs momentum above 0; set momentum 0.9 or nesterov false", where("nesterov"));
+  require(recipe.opt_betas.size() == 2, "{} has {} numbers; give two, as in 0.9, 0.999",
+          where("opt-betas"), recipe.opt_betas.size());
+  require(recipe.batch_size % recipe.micro_batches == 0,
+          "{}: a batch of {} cannot be cut into {} equal parts", where("micro-batches"),
+          recipe.batch_size, recipe.micro_batches);
+  require(
+      recipe.micro_batches == 1 || recipe.awp_gamma == 0,
+      "{}: weight perturbation needs the gradient of the whole batch at once; set awp-gamma 0 or "
+      "micro-batches 1",
+      where("micro-batches"));
+  require(recipe.low_momentum == 0 || recipe.sched == "cyclic" || recipe.sched == "one-cycle",
+          "{} is for the schedules cyclic and one-cycle, not for {}", where("low-momentum"),
+          recipe.sched);
   require(std::is_sorted(recipe.decay_milestones.begin(), recipe.decay_milestones.end()),
           "{} must increase, as in 0.5, 0.75", where("decay-milestones"));
-  require(recipe.sched != "cosine" || recipe.min_lr <= recipe.lr,
-          "{}: {} is more than lr {}; a cosine schedule goes down", where("min-lr"),
-          format_real(recipe.min_lr), format_real(recipe.lr));
+  require((recipe.sched != "cosine" && recipe.sched != "polynomial") || recipe.min_lr <= recipe.lr,
+          "{}: {} is more than lr {}; a {} schedule goes down", where("min-lr"),
+          format_real(recipe.min_lr), format_real(recipe.lr), recipe.sched);
   check_device(recipe.device, where("device"));
 }
 

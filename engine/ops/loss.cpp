@@ -5,13 +5,30 @@
 
 namespace ringfort {
 
-Loss cross_entropy(Pass& p, const Var& logits, const Tensor& labels, double weight) {
+Loss cross_entropy(Pass& p, const Var& logits, const Tensor& labels, double weight,
+                   double smoothing) {
   const int64_t n = logits.value.shape().n;
   Loss result{
       p.empty(vector_shape(n), logits.value.dtype()), p.empty(vector_shape(n), Dtype::kInt32), {}};
   if (logits.needs_gradient()) result.dlogits = p.empty_like(logits.value);
   const View dlogits = result.dlogits ? result.dlogits.view() : View{};
-  cross_entropy(p.exec, result.loss, dlogits, result.prediction, logits.value, labels, weight);
+  cross_entropy(p.exec, result.loss, dlogits, result.prediction, logits.value, labels, weight,
+                smoothing);
+  return result;
+}
+
+TradesLoss trades_loss(Pass& p, const Var& logits, const Var& logits_adv, const Tensor& labels,
+                       const TradesWeights& weights) {
+  const int64_t n = logits.value.shape().n;
+  TradesLoss result{p.empty(vector_shape(n), logits.value.dtype()),
+                    p.empty(vector_shape(n), Dtype::kInt32),
+                    {},
+                    {}};
+  if (logits.needs_gradient()) result.dlogits = p.empty_like(logits.value);
+  if (logits_adv.needs_gradient()) result.dlogits_adv = p.empty_like(logits_adv.value);
+  const auto view = [](const Tensor& tensor) { return tensor ? tensor.view() : View{}; };
+  trades_loss(p.exec, result.loss, view(result.dlogits), view(result.dlogits_adv),
+              result.prediction, logits.value, logits_adv.value, labels, weights);
   return result;
 }
 

@@ -112,7 +112,8 @@ Var norm_op(Pass& p, Var x, const NormParams& norm, bool rectified, const Var* r
                        {scratch(5), scratch(6), scratch(7)}, norm.epsilon);
     if (p.options.bn == BnMode::kBatchAndUpdate) {
       update_running(p.exec, p.params.statistic(norm.mean), p.params.statistic(norm.variance), v,
-                     norm.momentum, x.value.shape().pixels());
+                     p.options.statistics_share > 0 ? p.options.statistics_share : norm.momentum,
+                     x.value.shape().pixels());
       p.params.statistics_changed();
     }
   }

@@ -14,6 +14,8 @@
 
 namespace ringfort {
 
+struct TradesWeights;  // kernels/loss.h
+
 struct ConvParams {
   ParamId weight = ParamId::kNone;  // (O, kH, kW, I)
   ParamId bias = ParamId::kNone;    // (O), or none
@@ -93,7 +95,17 @@ struct Loss {
   Tensor prediction;  // (N) int32
   Tensor dlogits;     // (N, K), only where the logits need a gradient
 };
-Loss cross_entropy(Pass& p, const Var& logits, const Tensor& labels, double weight);
+Loss cross_entropy(Pass& p, const Var& logits, const Tensor& labels, double weight,
+                   double smoothing = 0);
+
+// TRADES' loss (kernels/loss.h), whose two logits may come from two passes; p gives the memory.
+struct TradesLoss {
+  Tensor loss;                  // (N), dtype of the logits
+  Tensor prediction;            // (N) int32, of logits_adv
+  Tensor dlogits, dlogits_adv;  // (N, K), each only where its logits need a gradient
+};
+TradesLoss trades_loss(Pass& p, const Var& logits, const Var& logits_adv, const Tensor& labels,
+                       const TradesWeights& weights);
 
 // The layout in which a convolution's output of `channels` channels is kept: oneDNN's blocks where
 // they exist.

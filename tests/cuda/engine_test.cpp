@@ -86,11 +86,11 @@ TEST_CASE("device: the training attack is recorded once and replays what plain l
     Pool other(kDevices[1]);
     const auto plain = [&](uint32_t epoch) {  // a new attack's first run is no replay
       TrainingAttack fresh(cuda.exec, other, *cuda.model, three_steps(bn));
-      return to_vector<float>(cuda.exec, fresh.run(cuda.input(epoch)));
+      return to_vector<float>(cuda.exec, fresh.run(cuda.input(epoch)).x_adv);
     };
     const auto before = cuda.master();
     for (const uint32_t epoch : {0u, 1u, 2u, 1u}) {
-      const auto x_adv = to_vector<float>(cuda.exec, attack.run(cuda.input(epoch)));
+      const auto x_adv = to_vector<float>(cuda.exec, attack.run(cuda.input(epoch)).x_adv);
       CHECK(x_adv == plain(epoch));
     }
     // At least one kernel per convolution and direction: 20 each in forward and input gradient.
@@ -115,7 +115,7 @@ TEST_CASE("device: an attack finds what it finds on the CPU", "[engine]") {
     for (const Device device : kDevices) {
       Side side(device, name, 8);
       TrainingAttack attack(side.exec, side.pool, *side.model, three_steps(AttackBn::kEval));
-      found.push_back(to_vector<float>(side.exec, attack.run(side.input(3))));
+      found.push_back(to_vector<float>(side.exec, attack.run(side.input(3)).x_adv));
     }
     INFO(name);
     CHECK(share_moved(found[0], found[1]) < 0.01);
@@ -130,7 +130,7 @@ TEST_CASE("device: a training step moves the weights as on the CPU", "[engine]")
       Side side(device, name, 8);
       TrainingStep step(side.exec, *side.model, {}, {}, Dtype::kFloat32);
       for (int i = 0; i < 2; ++i) {
-        step.run(side.input(), 0.05);
+        step.run(side.input(), {{.lr = 0.05}});
         losses.push_back(step.take_totals().mean_loss());
       }
       weights.push_back(side.master());
@@ -144,14 +144,14 @@ TEST_CASE("device: a training step moves the weights as on the CPU", "[engine]")
 
 TEST_CASE("device: a training step is recorded once and replays what plain launches give",
           "[engine]") {
-  const TrainingMethod method{three_steps(AttackBn::kEval), OuterLoss::kCrossEntropy};
+  const TrainingMethod method{three_steps(AttackBn::kEval)};
   for (const bool attacked : {false, true}) {
     const TempFolder folder;
     const std::string plans = (folder / "plans.json").string();
     const auto step_of = [&](Side& side) {  // without momentum: a new step continues an old one
       return std::make_unique<TrainingStep>(side.exec, *side.model,
                                             attacked ? method : TrainingMethod{},
-                                            SgdOptions{.momentum = 0}, Dtype::kFloat32);
+                                            OptimizerOptions{}, Dtype::kFloat32);
     };
     const auto statistics = [](Side& side) {
       return to_vector<float>(side.exec, side.model->params().flat_statistics());
@@ -161,7 +161,7 @@ TEST_CASE("device: a training step is recorded once and replays what plain launc
     };
     {  // measures all plans, for the two to find
       Side first(kDevices[1], "preact_resnet18", 8, plans);
-      step_of(first)->run(first.input(0), 0.05);
+      step_of(first)->run(first.input(0), {{.lr = 0.05, .momentum = 0}});
       answers(first);
       first.exec.plans().save();
     }
@@ -170,8 +170,9 @@ TEST_CASE("device: a training step is recorded once and replays what plain launc
     const auto step = step_of(replayed);
     for (const uint32_t epoch : {0u, 1u, 2u}) {
       const double lr = 0.05 / (1 + epoch);  // another one at every step
-      step->run(replayed.input(epoch), lr);
-      step_of(plain)->run(plain.input(epoch), lr);  // a first run, which is no replay
+      step->run(replayed.input(epoch), {{.lr = lr, .momentum = 0}});
+      step_of(plain)->run(plain.input(epoch),
+                          {{.lr = lr, .momentum = 0}});  // a first run, which is no replay
       CHECK(replayed.master() == plain.master());
       CHECK(statistics(replayed) == statistics(plain));
       CHECK(answers(replayed) == answers(plain));

@@ -1,0 +1,216 @@
+// One step of training as a whole: weight perturbation, micro-batches, TRADES, steps that must
+// change nothing, statistics estimated anew.
+#include "adversarial/training_step.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "adversarial/input.h"
+#include "engine/snapshot.h"
+#include "kernels/plans.h"
+#include "tests/quarters.h"
+#include "tests/temp_folder.h"
+#include "tests/tensors.h"
+
+namespace ringfort::test {
+namespace {
+
+using testing::bytes_of;
+using testing::relative_error;
+using testing::values_of;
+
+constexpr UpdateOptions kUpdate{.lr = 0.05, .momentum = 0.5};
+
+// A network with its step, on the CPU.
+struct Training {
+  Exec exec{{}, 2};
+  Pool pool;
+  std::unique_ptr<Model> model;
+  std::optional<TrainingStep> step;
+
+  Training(const std::string& name, const TrainingMethod& method, int micro_batches = 1,
+           const OptimizerOptions& optimizer = {}) {
+    exec.plans().force("direct");
+    ModelSpec spec;
+    spec.name = name;
+    spec.width = 4;
+    spec.classes = 4;
+    spec.height = spec.image_width = 8;
+    spec.channels = 1;
+    spec.mean = {0.5f};
+    spec.std = {0.25f};
+    model = make_model(spec, {.bfloat16_copy = true});
+    initialize(exec, model->params(), 1);
+    step.emplace(exec, *model, method, optimizer, Dtype::kFloat32, micro_batches);
+  }
+  AttackInput batch(int64_t first, int64_t count) {
+    static const Dataset data = quarters(64);
+    std::vector<int64_t> samples(static_cast<size_t>(count));
+    std::iota(samples.begin(), samples.end(), first);
+    return make_input(exec, pool, data, samples);
+  }
+  // Weights, statistics, the optimizer's state and the compute copy.
+  std::vector<std::vector<std::byte>> state() {
+    std::vector<std::vector<std::byte>> all = {bytes_of(model->params().flat_copy())};
+    for (const NamedView& part : training_state(model->params(), step->optimizer()))
+      all.push_back(bytes_of(part.view));
+    return all;
+  }
+};
+
+TrainingMethod attacked() { return {pgd({.norm = Norm::kLinf, .eps = 0.1}, 2, 0.1)}; }
+
+TrainingMethod by_trades() {
+  TrainingMethod method{trades({.norm = Norm::kLinf, .eps = 0.1}, 2, 0.1)};
+  method.outer.kind = OuterLossKind::kTrades;
+  return method;
+}
+
+}  // namespace
+
+TEST_CASE("perturbed weights come back bit for bit where nothing moves them", "[step]") {
+  for (TrainingMethod method : {attacked(), by_trades()}) {
+    method.weight_perturbation = 0.01;
+    Training t("preact_resnet18", method);
+    const auto before = t.state();
+    for (int64_t number = 1; number <= 3; ++number)
+      t.step->run(t.batch(0, 16), {{.lr = 0, .momentum = 0.5, .number = number}});
+    const auto after = t.state();
+    CHECK(after[0] == before[0]);  // copy
+    CHECK(after[1] == before[1]);  // weights
+    CHECK(after[2] != before[2]);  // statistics
+    CHECK(after[3] != before[3]);  // momentum
+  }
+}
+
+TEST_CASE("a perturbation changes what is learnt, and none before its time", "[step]") {
+  TrainingMethod method = attacked();
+  const auto learnt = [&](double gamma, bool perturb) {
+    method.weight_perturbation = gamma;
+    Training t("preact_resnet18", method);
+    for (int i = 0; i < 2; ++i) t.step->run(t.batch(0, 16), {kUpdate, perturb});
+    return t.state();
+  };
+  const auto plain = learnt(0, true);
+  CHECK(learnt(0.02, true) != plain);
+  CHECK(learnt(0.02, false) == plain);
+}
+
+TEST_CASE("the perturbation's own pass leaves the running statistics alone", "[step]") {
+  TrainingMethod method = attacked();
+  const auto statistics = [&](double gamma) {
+    method.weight_perturbation = gamma;
+    Training t("preact_resnet18", method);
+    t.step->run(t.batch(0, 16), {kUpdate});
+    return values_of(t.model->params().flat_statistics());
+  };
+  // So small a perturbation moves no batch statistic: one update by the batch, not two.
+  CHECK(relative_error(statistics(1e-7), statistics(0)) < 1e-5);
+}
+
+TEST_CASE("micro-batches average to the gradient of the whole batch", "[step]") {
+  for (const TrainingMethod& method : {TrainingMethod{}, attacked(), by_trades()}) {
+    Training whole("cnn_small", method), cut("cnn_small", method, 4);
+    for (int64_t number = 1; number <= 2; ++number) {
+      const auto first = static_cast<int64_t>(16 * number);
+      whole.step->run(whole.batch(first, 16), {kUpdate});
+      const auto before = cut.state();
+      for (int64_t part = 0; part < 4; ++part) {
+        CHECK(cut.state() == before);  // nothing moves before the last
+        cut.step->run(cut.batch(first + 4 * part, 4), {kUpdate});
+      }
+    }
+    CHECK(relative_error(values_of(cut.model->params().flat_master()),
+                         values_of(whole.model->params().flat_master())) < 1e-5);
+    const StepTotals a = cut.step->take_totals(), b = whole.step->take_totals();
+    CHECK(a.images == 32);
+    CHECK(b.images == 32);
+    CHECK(a.correct == b.correct);
+    CHECK(a.loss == Approx(b.loss).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("weight perturbation of micro-batches is refused", "[step]") {
+  TrainingMethod method = attacked();
+  method.weight_perturbation = 0.01;
+  CHECK(error_of([&] { Training("cnn_small", method, 2); }).find("2 micro-batches") !=
+        std::string::npos);
+}
+
+TEST_CASE("a step without a finite loss changes nothing, is counted, and the next one works",
+          "[step]") {
+  TrainingMethod tracking = attacked(), perturbed = attacked();
+  tracking.inner->bn = AttackBn::kTrainTrack;
+  perturbed.weight_perturbation = 0.01;
+  for (const TrainingMethod& method : {attacked(), tracking, perturbed, by_trades()})
+    for (const int micro_batches : {1, 2}) {
+      if (method.weight_perturbation > 0 && micro_batches > 1) continue;
+      Training t("preact_resnet18", method, micro_batches, {.clip_grad = 1, .average = true});
+      const auto run = [&](int64_t number, bool broken) {
+        for (int part = 0; part < micro_batches; ++part) {
+          const AttackInput batch = t.batch(16 * part, 16);
+          if (broken && part == 0)
+            batch.x_nat.as<float>()[70] = std::numeric_limits<float>::quiet_NaN();
+          t.step->run(batch, {{.lr = 0.05, .number = number, .averaging = 0.5}});
+        }
+      };
+      run(1, false);
+      const auto before = t.state();
+      run(2, true);
+      run(3, true);
+      CHECK(t.state() == before);
+      const StepTotals totals = t.step->take_totals();
+      CHECK(totals.images == 16 * micro_batches);
+      CHECK(totals.skipped == 2);
+      CHECK(totals.first_skipped == 2);
+      CHECK(std::isfinite(totals.loss));
+      run(4, false);
+      CHECK(t.state() != before);
+      CHECK(t.step->take_totals().skipped == 0);
+    }
+}
+
+TEST_CASE("totals of several spans: the first skipped step is kept", "[step]") {
+  StepTotals all;
+  all += {1, 2, 4, 0, 0};
+  all += {1, 2, 4, 2, 7};
+  all += {1, 2, 4, 1, 9};
+  CHECK(all.loss == 3);
+  CHECK(all.skipped == 3);
+  CHECK(all.first_skipped == 7);
+}
+
+TEST_CASE("statistics estimated anew are the mean over the batches", "[step]") {
+  for (const TrainingMethod& method : {attacked(), by_trades()}) {
+    Training t("preact_resnet18", method);
+    const View statistics = t.model->params().flat_statistics();
+    const auto weights = bytes_of(t.model->params().flat_master());
+    const auto of_batch = [&](int64_t first) {
+      t.step->observe_statistics(t.batch(first, 16), 0);
+      return values_of(statistics);
+    };
+    const auto first = of_batch(0), second = of_batch(16), third = of_batch(32);
+    // The attack goes by the running statistics: by the same ones in each batch it finds the same.
+    for (const auto& values : {first, second}) CHECK(values != third);
+    const double start = statistics.as<float>()[0];
+    CHECK(std::isfinite(start));
+    CHECK(bytes_of(t.model->params().flat_master()) == weights);
+    Training again("preact_resnet18", TrainingMethod{});
+    const View mean = again.model->params().flat_statistics();
+    std::vector<std::vector<double>> alone;
+    for (int64_t batch = 0; batch < 3; ++batch) {
+      again.step->observe_statistics(again.batch(16 * batch, 16), 0);
+      alone.push_back(values_of(mean));
+    }
+    for (int64_t batch = 0; batch < 3; ++batch)
+      again.step->observe_statistics(again.batch(16 * batch, 16), batch);
+    std::vector<double> expected(alone[0].size());
+    for (size_t i = 0; i < expected.size(); ++i)
+      expected[i] = (alone[0][i] + alone[1][i] + alone[2][i]) / 3;
+    CHECK(relative_error(values_of(mean), expected) < 1e-5);
+  }
+}
+
+}  // namespace ringfort::test
