@@ -1,5 +1,6 @@
 # The Python package `ringfort`: python/ringfort, which checks and converts arrays, around _native, the
 # library as an extension module. PYTHONPATH=build/python finds it without an installation.
+
 # Debian's Python, for which tools/setup installs NumPy, and not whichever comes first on PATH; or that
 # of an active virtual environment, or the one that -DPython_EXECUTABLE=... names.
 if(NOT DEFINED Python_EXECUTABLE AND NOT DEFINED ENV{VIRTUAL_ENV} AND EXISTS /usr/bin/python3)

@@ -1,8 +1,7 @@
 # The tests of the Python package, in the build folder and as it is installed.
-find_package(Python REQUIRED COMPONENTS Interpreter)
 find_program(PEER_PYTHON python PATHS ${PROJECT_SOURCE_DIR}/build/peer/bin NO_DEFAULT_PATH)
 
-# add_python_test(NAME PYTHON PACKAGE_DIR FILE): Threads that wait must sleep, as in the other tests.
+# add_python_test(NAME PYTHON PACKAGE_DIR FILE). Threads that wait must sleep, as in the other tests.
 function(add_python_test name python package_dir file)
   add_test(NAME python/${name} COMMAND ${python} -B ${PROJECT_SOURCE_DIR}/tests/python/${file})
   set_tests_properties(python/${name} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77 ENVIRONMENT

@@ -12,7 +12,11 @@ except ImportError:
     print("PyTorch is not installed: its tensors are not tested here (tools/setup --peer installs it)")
     sys.exit(77)
 
-import ringfort
+try:
+    import ringfort
+except ImportError as error:
+    print(f"The package is built for another Python than PyTorch is installed for: {error}")
+    sys.exit(77)
 from test_ringfort import case
 
 ROOT = Path(__file__).parents[2]
