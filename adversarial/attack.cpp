@@ -53,6 +53,18 @@ std::string_view to_string(AttackStart start) {
   return "unknown";
 }
 
+AttackOptions evaluation_attack(const std::string& name, const ThreatModel& threat, int steps) {
+  require(name == "pgd" || name == "fgsm" || name == "fgsm-rs",
+          "there is no attack '{}'; known are pgd, fgsm, fgsm-rs", name);
+  require(name == "pgd" || steps == 1, "{} takes one step, not {}; use pgd", name, steps);
+  AttackOptions options = name == "fgsm"      ? fgsm(threat)
+                          : name == "fgsm-rs" ? fgsm_rs(threat)
+                                              : pgd(threat, steps, threat.eps / 4);
+  options.stop = StopRule::kOnSuccess;
+  options.bn = AttackBn::kEval;
+  return options;
+}
+
 std::string_view to_string(AttackBn bn) {
   switch (bn) {
     case AttackBn::kEval:

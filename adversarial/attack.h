@@ -68,6 +68,12 @@ AttackOptions fgsm_rs(const ThreatModel& threat);
 AttackOptions pgd(const ThreatModel& threat, int steps, double alpha);
 AttackOptions trades(const ThreatModel& threat, int steps, double alpha);
 
+// The attack that an evaluation knows by this name: "fgsm", "fgsm-rs", or "pgd" with so many steps
+// of eps / 4 (2/255 at 8/255: the protocol of Fast AT). On running statistics, so that a sample's
+// result does not depend on its batch; it stops on success. Errors: an unknown name lists the known
+// ones; more than one step of fgsm or fgsm-rs.
+AttackOptions evaluation_attack(const std::string& name, const ThreatModel& threat, int steps);
+
 // The same as sentences for headers and reports: "PGD-10, alpha 2.00/255, ...".
 std::string describe(const AttackOptions& attack);
 std::string_view to_string(AttackStart start);

@@ -41,6 +41,7 @@ class SlotAttack {
         pool_(pool),
         model_(model),
         input_(input),
+        input_labels_(input.labels.reshaped(matrix_shape(input.x_nat.shape().n, 1))),
         all_labels_(labels),
         options_(options),
         best_(best),
@@ -110,7 +111,7 @@ class SlotAttack {
     slot.sample = waiting_[next_++];
     ++busy_;
     copy_row(exec_, x_nat_, at, input_.x_nat, slot.sample);
-    copy_row(exec_, labels_, at, input_.labels, slot.sample);
+    copy_row(exec_, labels_, at, input_labels_, slot.sample);
     start(at);
   }
 
@@ -155,6 +156,7 @@ class SlotAttack {
   Pool& pool_;
   Model& model_;
   const AttackInput& input_;
+  const Tensor input_labels_;  // a row each, whatever shape they came in
   const std::vector<int32_t>& all_labels_;
   const AttackOptions& options_;
   Best& best_;

@@ -119,6 +119,7 @@ void judge(Exec& exec, Pool& pool, Model& model, const Tensor& x_nat, const Tens
 
 Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
                     const EvaluateOptions& options) {
+  require_consistent(test);
   const ModelSpec& spec = model.spec();
   require(spec.height == test.height && spec.image_width == test.width &&
               spec.channels == test.channels &&
@@ -136,11 +137,18 @@ Evaluation evaluate(Exec& exec, Pool& pool, Model& model, const Dataset& test,
   const AttackInput input = make_input(exec, pool, test, samples, &broken);
   if (!broken.empty() && options.message) options.message(describe(broken));
   e.labels = to_vector<int32_t>(exec, input.labels);
-  const AttackResult result =
-      attack(exec, pool, model, input, options.attack, options.batch_size, [&](int64_t done) {
-        if (options.progress) options.progress(done, e.n);
-      });
-  judge(exec, pool, model, input.x_nat, result.x_adv, options, e);
+  const auto progress = [&](int64_t done) {
+    if (options.progress) options.progress(done, e.n);
+  };
+  const Tensor x_adv =
+      options.own_attack
+          ? options.own_attack(input)
+          : attack(exec, pool, model, input, options.attack, options.batch_size, progress).x_adv;
+  require(x_adv.shape() == input.x_nat.shape() && x_adv.dtype() == Dtype::kFloat32,
+          "evaluate: the attack '{}' gave {} images {}, expected are float32 images {}",
+          options.attack_name, to_string(x_adv.dtype()), to_string(x_adv.shape()),
+          to_string(input.x_nat.shape()));
+  judge(exec, pool, model, input.x_nat, x_adv, options, e);
   e.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   return e;
 }

@@ -12,6 +12,9 @@ namespace ringfort {
 struct EvaluateOptions {
   std::string attack_name = "pgd";
   AttackOptions attack;
+  // An attack of the caller's own in the place of attack(): x_adv (N, H, W, C), inside
+  // attack.threat. `attack_name` and the rest of `attack` say what it is in the result.
+  std::function<Tensor(const AttackInput& input)> own_attack;
   int64_t n = 1000;  // 0 or more than there are: all
   int64_t batch_size = 128;
   int examples = 12;  // images kept for the report

@@ -40,6 +40,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
       split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
       method_(make_method(recipe)),
       collapse_(recipe.collapse_drop, probe_images(recipe)) {
+  require_consistent(data);
   if (!measure_)
     measure_ = [this](Model& model, const AttackInput& images, int steps) {
       return under_validation_attack(model, images, steps);

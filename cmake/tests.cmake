@@ -48,7 +48,7 @@ if(RINGFORT_SANITIZE)
   # Sixteen bytes at a time are read as another type than they were written as; nvcc has no qualms.
   target_compile_options(ringfort-emulation-tests PRIVATE -fno-strict-aliasing)
   target_compile_definitions(ringfort-emulation-tests PRIVATE RINGFORT_VERSION="${PROJECT_VERSION}")
-  target_link_libraries(ringfort-emulation-tests PRIVATE ${libraries} Catch2::Catch2)
+  target_link_libraries(ringfort-emulation-tests PRIVATE ringfort-flags ${RINGFORT_DEPENDENCIES} Catch2::Catch2)
   # Other arguments for each, because Catch2's script names its files by them.
   catch_discover_tests(ringfort-emulation-tests TEST_PREFIX "emulated-forward/"
     EXTRA_ARGS --warn NoTests --order decl

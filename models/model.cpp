@@ -57,10 +57,8 @@ std::unique_ptr<Model> make(ModelSpec spec, Dtype master) {
   return std::make_unique<Network>(std::move(spec), master, kDesign...);
 }
 
-}  // namespace
-
-const std::vector<ModelEntry>& model_registry() {
-  static const std::vector<ModelEntry> registry = {
+std::vector<ModelEntry>& registry() {
+  static std::vector<ModelEntry> entries = {
       {"cnn_small", 16, "three 3x3 convolutions with ReLU (strides 1, 2, 2) and two linear layers",
        make<CnnSmall>},
       {"mnist_net", 16, "two 4x4 convolutions of stride 2 and two linear layers (Wong et al. 2020)",
@@ -84,7 +82,18 @@ const std::vector<ModelEntry>& model_registry() {
       {"wrn_70_16_silu", 256, "the same with 70 layers, 16 times as wide",
        make<PreActResNet, kWideResNet70Silu>},
   };
-  return registry;
+  return entries;
+}
+
+}  // namespace
+
+const std::vector<ModelEntry>& model_registry() { return registry(); }
+
+void register_model(const ModelEntry& entry) {
+  for (const ModelEntry& other : registry())
+    require(other.name != entry.name, "there is a model '{}' already; give yours another name",
+            entry.name);
+  registry().push_back(entry);
 }
 
 std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {

@@ -1,5 +1,6 @@
-// Model: a network with its parameters, made by name from the registry. Input normalisation is its
-// first layer: models take pixels in [0, 1], and eps is never divided by a standard deviation.
+// Model: a network with its parameters, made by name from the registry, to which a program may add
+// its own. Input normalisation is its first layer: models take pixels in [0, 1], and eps is never
+// divided by a standard deviation.
 #pragma once
 
 #include <functional>
@@ -69,5 +70,10 @@ struct ModelEntry {
   std::unique_ptr<Model> (*make)(ModelSpec spec, Dtype master);
 };
 const std::vector<ModelEntry>& model_registry();
+
+// Adds a network of the caller's own, which recipes, checkpoints and memory plans then know by its
+// name; what the name and the description point to must live on. At the start of a program, before
+// other threads ask for models. Errors: there is a model of that name.
+void register_model(const ModelEntry& entry);
 
 }  // namespace ringfort

@@ -55,14 +55,8 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
   const bool one_step = command.attack != "pgd";
   require(!one_step || command.attack_steps.value_or(1) == 1,
           "--attack-steps: {} takes one step; use --attack pgd", command.attack);
-  AttackOptions options;
-  if (command.attack == "fgsm")
-    options = fgsm(threat);
-  else if (command.attack == "fgsm-rs")
-    options = fgsm_rs(threat);
-  else
-    // The Fast-AT protocol: PGD-50-10 with a quarter of eps per step (2/255 at 8/255).
-    options = pgd(threat, command.attack_steps.value_or(50), threat.eps / 4);
+  AttackOptions options =
+      evaluation_attack(command.attack, threat, command.attack_steps.value_or(one_step ? 1 : 50));
   if (command.attack_alpha) {
     require_eps_in_range("--attack-alpha", norm, *command.attack_alpha);
     require(*command.attack_alpha > 0,
@@ -70,9 +64,6 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
     options.alpha = *command.attack_alpha;
   }
   options.restarts = command.restarts.value_or(one_step ? 1 : 10);
-  options.stop = StopRule::kOnSuccess;
-  // A sample's result must not depend on the batch it is in: running statistics, for every attack.
-  options.bn = AttackBn::kEval;
   options.dtype = parse_dtype(command.attack_dtype);
   options.seed = command.seed;
   return options;

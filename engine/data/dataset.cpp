@@ -54,6 +54,27 @@ std::span<const uint8_t> Dataset::image(int64_t i) const {
   return std::span(pixels).subspan(static_cast<size_t>(i) * size, size);
 }
 
+void require_consistent(const Dataset& data) {
+  require(data.count >= 1 && data.height >= 1 && data.width >= 1 && data.channels >= 1,
+          "data set {}: {} images of {} x {} x {}; every number must be at least 1", data.name,
+          data.count, data.height, data.width, data.channels);
+  const int64_t bytes = data.encoded ? 0 : data.count * data.image_bytes();
+  require(std::ssize(data.pixels) == bytes,
+          "data set {}: {} images of {} x {} x {} are {} bytes, it has {} in `pixels`", data.name,
+          data.count, data.height, data.width, data.channels, bytes, data.pixels.size());
+  require(std::ssize(data.labels) == data.count, "data set {}: {} images have {} labels", data.name,
+          data.count, data.labels.size());
+  for (size_t i = 0; i < data.labels.size(); ++i)
+    require(data.labels[i] >= 0 && data.labels[i] < std::ssize(data.class_names),
+            "data set {}: image {} has label {}, but there are {} class names; labels count from 0",
+            data.name, i, data.labels[i], data.class_names.size());
+  for (const std::vector<float>* values : {&data.mean, &data.std})
+    require(values->empty() || std::ssize(*values) == data.channels,
+            "data set {}: {} means and {} standard deviations for {} channels; give one for each, "
+            "or none",
+            data.name, data.mean.size(), data.std.size(), data.channels);
+}
+
 std::span<const std::string_view> dataset_names() { return kNames; }
 
 bool has_encoded_images(std::string_view dataset_name) {

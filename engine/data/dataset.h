@@ -32,6 +32,11 @@ struct Dataset {
   std::span<const uint8_t> image(int64_t i) const;
 };
 
+// Error unless pixels, labels, class names and normalisation agree in number and range. What
+// load_dataset() returns always does; a data set that a program fills itself is checked by those
+// who train and evaluate on it.
+void require_consistent(const Dataset& data);
+
 enum class Split { kTrain, kTest };
 
 // The names load_dataset() understands.
