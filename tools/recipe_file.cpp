@@ -200,21 +200,13 @@ void read_table(Recipe& recipe, const toml::table& table, const std::string& fil
   }
 }
 
-// toml++ reports one error with its place; some of its texts span lines.
-std::string one_line(std::string_view text) {
-  std::string out(text);
-  std::replace_if(
-      out.begin(), out.end(), [](unsigned char c) { return c < ' '; }, ' ');
-  return out;
-}
-
 toml::table parse_toml(const std::filesystem::path& path) {
   const std::string text = read_text(path, kMaxRecipeBytes);
   try {
     return toml::parse(text, path.string());
   } catch (const toml::parse_error& error) {
     fail("{}: this is not valid TOML: {}", place(path.string(), error.source()),
-         one_line(error.description()));
+         error.description());
   }
 }
 
