@@ -103,6 +103,14 @@ threads = 1
   // Those of the run that nothing happened to, numbered from 1 on.
   const std::vector<Operation>& operations() const { return operations_; }
 
+  // The steps in the newest state that is there before this operation.
+  int saved_before(size_t number) const {
+    constexpr int kSaveEvery = 2;  // as in the recipe
+    const auto end = operations_.begin() + static_cast<std::ptrdiff_t>(number - 1);
+    return kSaveEvery *
+           static_cast<int>(std::count(operations_.begin(), end, Operation{"rename", "state"}));
+  }
+
   // Those of the last run with a fault.
   std::vector<Operation> logged() const {
     std::vector<Operation> all;
@@ -111,11 +119,15 @@ threads = 1
     return all;
   }
 
-  // The same command again ends with what the whole run left.
-  void check_goes_on(const std::string& run) const {
+  // The same command again ends with what the whole run left. from: the steps that were saved,
+  // which must not be trained again.
+  void check_goes_on(const std::string& run, int from = 0) const {
     const Outcome outcome = train(run);
     INFO(outcome.output);
     REQUIRE(outcome.exit_code == 0);
+    if (from > 0)
+      CHECK_THAT(outcome.output,
+                 Contains(fmt::format("goes on from step {}", from)) || Contains("is finished"));
     check_equal(Left(path(run)), *whole_);
   }
 
@@ -161,7 +173,7 @@ void kill_at(const Machine& machine, const std::vector<size_t>& numbers) {
       const std::string run = fmt::format("{}-{}", kind, number);
       REQUIRE(machine.train(run, "", fmt::format("{} {}", kind, number)).exit_code ==
               128 + SIGKILL);
-      machine.check_goes_on(run);
+      machine.check_goes_on(run, machine.saved_before(number));
       fs::remove_all(machine.path(run));
       ++(half ? within : before);
     }
