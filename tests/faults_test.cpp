@@ -6,7 +6,7 @@
 //   strace -f -e trace=file,write,pwrite64,writev,ftruncate,fsync build/ringfort train ...
 //
 // A case "... at every operation" takes minutes and is hidden: tests/faults/run runs it. What ctest
-// runs takes those operations that are unlike any before.
+// runs takes operations that are unlike each other.
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 #include <numeric>
 
 #include "adversarial/state_files.h"
@@ -145,16 +146,17 @@ std::vector<size_t> all_of(const std::vector<Operation>& operations) {
   return numbers;
 }
 
-// The first save of each kind of file, whole, and of those that grow the first lines.
+// The last save of each kind of file, whole, when there are others to lose; of those that grow the
+// last lines.
 std::vector<size_t> unlike(const std::vector<Operation>& operations) {
-  std::set<std::tuple<std::string, std::string, int>> seen;
-  std::vector<size_t> numbers;
+  std::map<std::tuple<std::string, std::string, int>, size_t> last;
   int in_a_row = 0;
   for (size_t i = 0; i < operations.size(); ++i) {
     in_a_row = i > 0 && operations[i] == operations[i - 1] ? in_a_row + 1 : 0;
-    if (seen.emplace(operations[i].kind, operations[i].file, in_a_row).second)
-      numbers.push_back(i + 1);
+    last[{operations[i].kind, operations[i].file, in_a_row}] = i + 1;
   }
+  std::vector<size_t> numbers;
+  for (const auto& [key, number] : last) numbers.push_back(number);
   return numbers;
 }
 
