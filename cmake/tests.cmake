@@ -6,12 +6,19 @@ find_package(Catch2 2.13 REQUIRED)
 list(APPEND CMAKE_MODULE_PATH ${Catch2_DIR})
 include(Catch)
 
-add_executable(ringfort-tests ${test_sources})
+add_executable(ringfort-tests ${test_sources} tests/fuzz/targets.cpp)
 target_link_libraries(ringfort-tests PRIVATE ringfort-tools Catch2::Catch2)
 set_target_properties(ringfort-tests PROPERTIES UNITY_BUILD OFF)
-# Where tests find their data files and the program, both by absolute path.
+# Loaded into the program by tests that let its operations on files go wrong.
+add_library(ringfort-faults MODULE tests/faults/inject.cpp)
+target_compile_features(ringfort-faults PRIVATE cxx_std_20)
+target_compile_options(ringfort-faults PRIVATE ${host_flags})
+# Where tests find their data files, the program and that library, all by absolute path.
 target_compile_definitions(ringfort-tests PRIVATE
-  RINGFORT_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data" RINGFORT_PROGRAM="${CMAKE_BINARY_DIR}/ringfort")
+  RINGFORT_TEST_DATA="${CMAKE_SOURCE_DIR}/tests/data" RINGFORT_PROGRAM="${CMAKE_BINARY_DIR}/ringfort"
+  RINGFORT_FUZZ_CORPUS="${CMAKE_SOURCE_DIR}/tests/fuzz/corpus"
+  RINGFORT_FAULTS="$<TARGET_FILE:ringfort-faults>")
+add_dependencies(ringfort-tests ringfort-faults)
 if(TARGET ringfort-cli)
   add_dependencies(ringfort-tests ringfort-cli)
 endif()

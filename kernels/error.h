@@ -7,6 +7,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace ringfort {
@@ -27,9 +28,13 @@ class OutOfMemory : public Error {
   std::string cause_;
 };
 
+// Control characters become question marks.
+std::string printable(std::string_view text);
+
+// Throws Error with the formatted text, which is one line whatever names from files are in it.
 template <class... Args>
 [[noreturn]] void fail(fmt::format_string<Args...> text, Args&&... args) {
-  throw Error(fmt::format(text, std::forward<Args>(args)...));
+  throw Error(printable(fmt::format(text, std::forward<Args>(args)...)));
 }
 
 // Throws Error with the formatted text unless `condition` holds.

@@ -1,6 +1,4 @@
 // Data files, whole and in every broken shape.
-#include <zlib.h>
-
 #include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
@@ -27,20 +25,6 @@ Bytes label_values(size_t count) {
   Bytes values(count);
   for (size_t i = 0; i < count; ++i) values[i] = static_cast<uint8_t>(i * 3 % 10);
   return values;
-}
-
-Bytes gzip(const Bytes& bytes) {
-  z_stream stream{};
-  REQUIRE(deflateInit2(&stream, 9, Z_DEFLATED, 16 + MAX_WBITS, 9, Z_DEFAULT_STRATEGY) == Z_OK);
-  Bytes out(deflateBound(&stream, bytes.size()));
-  stream.next_in = const_cast<Bytef*>(bytes.data());
-  stream.avail_in = static_cast<uInt>(bytes.size());
-  stream.next_out = out.data();
-  stream.avail_out = static_cast<uInt>(out.size());
-  REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-  out.resize(stream.total_out);
-  deflateEnd(&stream);
-  return out;
 }
 
 void write_mnist(const TempFolder& folder, uint32_t count) {

@@ -236,6 +236,15 @@ TEST_CASE("sizes are checked before memory is taken", "[image]") {
   CHECK_THAT(decode_error(wide(8, 70000)), Contains("8 x 70000 pixels"));
   CHECK(decode(wide(8, 65496)).pixels.size() == size_t{3} * 8 * 65496);
 
+  // Too short for what they say they are, so that it is known without decoding them.
+  frame[5] = 0x1F, frame[6] = 0x40;
+  frame[7] = 0x3E, frame[8] = 0x80;
+  CHECK_THAT(decode_error(jpeg), Contains("cannot hold 8000 x 16000 pixels"));
+  Bytes cut = wide(8000, 16000);
+  CHECK(decode(cut, Region{0, 0, 1, 1}).pixels.size() == size_t{3} * 16000);
+  cut.resize(cut.size() / 4);
+  CHECK_THAT(decode_error(cut), Contains("cannot hold 8000 x 16000 pixels"));
+
   const Bytes file = jpeg_file(16, 16, picture(16, 16, 3));
   for (const Region& region : {Region{-1, 0, 4, 4}, Region{0, 13, 4, 4}, Region{0, 0, 17, 1},
                                Region{0, 0, 0, 4}, Region{15, 0, INT64_MAX, 1}})

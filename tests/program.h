@@ -11,7 +11,7 @@
 namespace ringfort::test {
 
 struct Outcome {
-  int exit_code = -1;
+  int exit_code = -1;  // as a shell has it: 128 + the signal that killed it
   std::string output;  // stdout and stderr together
 };
 
@@ -26,6 +26,7 @@ inline Outcome run_program(const std::string& arguments, const std::string& envi
     outcome.output.append(buffer.data(), got);
   const int status = ::pclose(pipe);
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
+  if (WIFSIGNALED(status)) outcome.exit_code = 128 + WTERMSIG(status);
   return outcome;
 }
 

@@ -200,6 +200,7 @@ TEST_CASE("recipe: broken files give one sentence with the line", "[tools]") {
   CHECK_THAT(refusal("epochs = 3\n[optimizer]\nepochs = 4"), Contains(":3") && Contains("twice"));
   CHECK_THAT(refusal("epochs = 3\nlr ="), Contains("recipe.toml:2"));
   CHECK_THAT(refusal("dataset = \"cif"), Contains("recipe.toml:1"));
+  CHECK_THAT(refusal("[`data]"), Contains("recipe.toml: this is not valid TOML"));
   const TempFolder folder;
   const std::string whole = to_toml(read(""));
   for (size_t length = 0; length < whole.size(); length += 7) {  // truncated anywhere

@@ -1,11 +1,11 @@
 // A training that is stopped and taken up again: the bytes it would have had, whenever it stops.
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <nlohmann/json.hpp>
 
 #include "adversarial/state_files.h"
 #include "engine/files.h"
 #include "tests/example_run.h"
+#include "tests/run_left.h"
 #include "tests/scripted_run.h"
 #include "tools/resume.h"
 
@@ -91,44 +91,6 @@ class Session {
   bool resumed_ = false;
   int64_t done_ = 0;
 };
-
-// What a finished run leaves, without the times in it.
-struct Left {
-  std::vector<std::byte> best, last;
-  std::string summary, metrics;
-  explicit Left(const fs::path& folder) {
-    const auto weights = [&](const char* name) {
-      const Bytes bytes = slurp(folder / name);
-      std::vector<std::byte> copy(bytes.size());
-      std::memcpy(copy.data(), bytes.data(), bytes.size());
-      return copy;
-    };
-    best = weights(kBestCheckpoint);
-    last = weights(kLastCheckpoint);
-    std::istringstream lines(read_text(folder / kSummaryFile));
-    for (std::string line; std::getline(lines, line);) {
-      std::istringstream cells(line);
-      int column = 0;
-      for (std::string cell; std::getline(cells, cell, ','); ++column)
-        if (column != 7 && column != 8) summary += cell + ",";  // images per second, seconds
-      summary += "\n";
-    }
-    std::istringstream records(read_text(folder / kMetricsFile));
-    for (std::string line; std::getline(records, line);) {
-      auto json = nlohmann::json::parse(line);
-      json.erase("seconds");
-      json.erase("images_per_second");
-      metrics += json.dump() + "\n";
-    }
-  }
-};
-
-void check_equal(const Left& a, const Left& b) {
-  CHECK((a.best == b.best));
-  CHECK((a.last == b.last));
-  CHECK(a.summary == b.summary);
-  CHECK(a.metrics == b.metrics);
-}
 
 }  // namespace
 
@@ -284,6 +246,35 @@ TEST_CASE("a run is gone on with only by its own recipe", "[resume]") {
   }
   fs::remove(folder / "run" / kRecipeFile);
   CHECK_THAT(error_of([&] { goes_on(command, recipe); }), Contains("has lost its recipe.toml"));
+}
+
+TEST_CASE("a run killed before its recipe was written begins again, a finished one is finished",
+          "[resume]") {
+  const TempFolder folder;
+  TrainCommand command;
+  command.resume = Resume::kAuto;
+  Recipe recipe = example_recipe();
+  recipe.output = folder.path().string();
+  spit(folder / kSummaryFile, {});
+  CHECK(goes_on(command, recipe));
+  spit(folder / kMetricsFile, {});
+  CHECK(goes_on(command, recipe));
+  { RunFolder run(recipe.output, recipe, ExistingRun::kOverwrite, quiet()); }
+  CHECK(fs::exists(folder / kRecipeFile));
+  fs::remove(folder / kRecipeFile);  // now there is a line in the summary
+  CHECK_THAT(error_of([&] { goes_on(command, recipe); }), Contains("has lost its recipe.toml"));
+  spit(folder / kSummaryFile, {});
+  spit(state_path(folder.path(), 3), {});
+  CHECK_THAT(error_of([&] { goes_on(command, recipe); }), Contains("has lost its recipe.toml"));
+
+  spit(folder / ".report.html.tmp-999999999-0", {1});
+  finish(folder.path());
+  CHECK(state_files(folder.path()).empty());
+  CHECK(fs::exists(folder / kReportFile));
+  CHECK_FALSE(fs::exists(folder / ".report.html.tmp-999999999-0"));
+  spit(folder / kReportFile, {1});  // whose it is, is not known
+  finish(folder.path());
+  CHECK(slurp(folder / kReportFile) == Bytes{1});
 }
 
 TEST_CASE("what killed writers leave is removed, what living ones write is not", "[resume]") {

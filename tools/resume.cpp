@@ -6,6 +6,8 @@
 #include <array>
 
 #include "adversarial/state_files.h"
+#include "engine/files.h"
+#include "tools/report.h"
 #include "tools/run_folder.h"
 
 namespace ringfort {
@@ -37,6 +39,7 @@ bool goes_on(const TrainCommand& command, const Recipe& recipe) {
             folder.string());
     return false;
   }
+  if (is_stillborn(folder)) return true;
   require(std::filesystem::exists(folder / kRecipeFile, none),
           "--resume: '{}' has lost its {}, so nobody knows what was trained there", folder.string(),
           kRecipeFile);
@@ -44,6 +47,13 @@ bool goes_on(const TrainCommand& command, const Recipe& recipe) {
   require(changed.empty(), "--resume: the run in '{}' was another: {}", folder.string(),
           fmt::join(changed, ", "));
   return true;
+}
+
+void finish(const std::filesystem::path& folder) {
+  std::error_code none;
+  remove_unfinished_writes(folder);
+  remove_states(folder);
+  if (!std::filesystem::exists(folder / kReportFile, none)) write_report(folder);
 }
 
 bool resume_newest(Trainer& trainer, const std::filesystem::path& folder) {

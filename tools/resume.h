@@ -14,6 +14,10 @@ namespace ringfort {
 // saved, may differ.
 bool goes_on(const TrainCommand& command, const Recipe& recipe);
 
+// Does what is left to do in the folder of a finished run that was killed before it had: its states
+// go, and its report is written.
+void finish(const std::filesystem::path& folder);
+
 // Takes up the newest state in the folder that can be read; what is wrong with newer ones is told.
 // Errors: there are states, and none can be read. False: none has been saved yet.
 bool resume_newest(Trainer& trainer, const std::filesystem::path& folder);

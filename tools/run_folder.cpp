@@ -63,13 +63,16 @@ void require_usable(const fs::path& folder, ExistingRun existing) {
   require(!error, "cannot create the run folder '{}': {}; check --output", name, error.message());
 }
 
+// But for the recipe, which is replaced: whenever this is killed, a run is still known as one, and
+// nothing is left that would be taken for the state of another.
 void remove_run_files(const fs::path& folder) {
   std::error_code error;
+  remove_states(folder);
   for (const char* file : kRunFiles) {
+    if (file == kRecipeFile) continue;
     fs::remove(folder / file, error);
     require(!error, "cannot remove '{}': {}", (folder / file).string(), error.message());
   }
-  remove_states(folder);
 }
 
 // Bytes that are not UTF-8 (in a path, say) become U+FFFD rather than an error.
@@ -102,6 +105,15 @@ bool is_finished(const fs::path& folder) {
   if (!fs::exists(folder / kMetricsFile, none)) return false;
   const std::string end = to_line({{"kind", "end"}}) + "\n";
   return read_text(folder / kMetricsFile, uint64_t{1} << 30).ends_with(end);
+}
+
+bool is_stillborn(const fs::path& folder) {
+  std::error_code none;
+  const auto told = [&](const char* file) {
+    return fs::exists(folder / file, none) && fs::file_size(folder / file, none) > 0;
+  };
+  return !fs::exists(folder / kRecipeFile, none) && !told(kSummaryFile) && !told(kMetricsFile) &&
+         state_files(folder).empty();
 }
 
 RunFolder::Lock::Lock(const fs::path& folder)

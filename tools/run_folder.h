@@ -29,8 +29,10 @@ enum class ExistingRun {
   kResume,     // there must be one, and it goes on
 };
 
-// Whether a folder holds a run; and one that came to its end, or to its collapse.
+// Whether a folder holds a run; one that was killed before it wrote its recipe, and anything else;
+// one that came to its end, or to its collapse.
 bool holds_a_run(const std::filesystem::path& folder);
+bool is_stillborn(const std::filesystem::path& folder);
 bool is_finished(const std::filesystem::path& folder);
 
 class RunFolder : public TrainingObserver {

@@ -54,6 +54,7 @@ int run_train(const Recipe& given, const TrainCommand& command) {
           "--resume goes on with a run and --overwrite replaces it; give one of them");
   const bool resumed = goes_on(command, recipe);
   if (resumed && is_finished(recipe.output)) {
+    finish(recipe.output);
     fmt::print("The run in '{}' is finished; there is nothing to go on with\n", recipe.output);
     return 0;
   }

@@ -88,13 +88,6 @@ std::vector<int64_t> split_samples(int64_t count, Split split) {
   return split == Split::kTrain ? std::move(parts.training) : std::move(parts.held_out);
 }
 
-std::string printable(std::string_view text) {
-  std::string out(text);
-  std::replace_if(
-      out.begin(), out.end(), [](unsigned char c) { return c < ' ' || c == 127; }, '?');
-  return out;
-}
-
 bool is_image_name(std::string_view name) {
   const size_t dot = name.rfind('.');
   if (dot == name.npos) return false;

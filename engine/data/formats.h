@@ -43,9 +43,6 @@ std::vector<int64_t> split_samples(int64_t count, Split split);
 // Whether a name ends in .jpg, .jpeg or .png, in letters of either case.
 bool is_image_name(std::string_view name);
 
-// For a sentence: control characters become question marks.
-std::string printable(std::string_view text);
-
 // Decompresses one gzip member that must fill `compressed` entirely and hold at most `max_bytes`;
 // its CRC and length are verified. `file` is for the error's sentence.
 std::vector<uint8_t> gunzip(std::span<const uint8_t> compressed, size_t max_bytes,

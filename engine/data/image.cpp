@@ -33,6 +33,14 @@ void require_image_size(const ImageSize& size, const std::string& name) {
           name, size.height, size.width, kMaxImageSide, kMaxImagePixels);
 }
 
+void require_image_bytes(const ImageSize& size, uint64_t least, uint64_t present,
+                         const std::string& name) {
+  require(least <= present,
+          "image '{}' is truncated: its {} bytes cannot hold {} x {} pixels; copy it again or "
+          "remove it",
+          name, present, size.height, size.width);
+}
+
 ImageReader::ImageReader(std::span<const uint8_t> bytes, std::string name)
     : name_(std::move(name)), decoder_(open_image(bytes, name_)) {}
 

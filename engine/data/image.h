@@ -81,4 +81,9 @@ std::unique_ptr<ImageDecoder> open_png(std::span<const uint8_t> bytes, const std
 // Error where a picture of this size is too large or empty.
 void require_image_size(const ImageSize& size, const std::string& name);
 
+// Error where a file of `present` bytes is too short for a picture of this size, of which the best
+// of compressions leaves `least`: before memory for its pixels is taken.
+void require_image_bytes(const ImageSize& size, uint64_t least, uint64_t present,
+                         const std::string& name);
+
 }  // namespace ringfort

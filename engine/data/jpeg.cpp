@@ -40,6 +40,9 @@ class JpegDecoder final : public ImageDecoder {
     size = {info_.image_height, info_.image_width};
     try {
       require_image_size(size, name_);
+      // A Huffman code has at least one bit, and every block of 8 x 8 pixels at least one code.
+      if (info_.arith_code == 0)
+        require_image_bytes(size, static_cast<uint64_t>(size.pixels()) / 512, bytes.size(), name_);
       const J_COLOR_SPACE space = info_.jpeg_color_space;
       cmyk_ = space == JCS_CMYK || space == JCS_YCCK;
       require(cmyk_ || space == JCS_GRAYSCALE || space == JCS_RGB || space == JCS_YCbCr,

@@ -11,6 +11,7 @@
 namespace ringfort {
 namespace {
 
+constexpr uint64_t kMostOfDeflate = 1032;  // times as many bytes as it was given: zlib's manual
 constexpr png_alloc_size_t kMaxChunk = 8u << 20;  // of texts and profiles, which nobody reads
 
 class PngDecoder final : public ImageDecoder {
@@ -30,6 +31,9 @@ class PngDecoder final : public ImageDecoder {
     size = {png_get_image_height(png_, info_), png_get_image_width(png_, info_)};
     try {
       require_image_size(size, name_);
+      const uint64_t row = png_get_rowbytes(png_, info_);
+      require_image_bytes(size, row * static_cast<uint64_t>(size.height) / kMostOfDeflate,
+                          bytes.size(), name_);
     } catch (...) {
       destroy();
       throw;

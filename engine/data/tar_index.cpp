@@ -28,7 +28,7 @@ struct CloseArchive {
 };
 
 // Not too long for a sentence.
-std::string shown(std::string_view path) { return printable(path.substr(0, 200)); }
+std::string_view shown(std::string_view path) { return path.substr(0, 200); }
 
 // "a/b.seg.png" -> "a/b", "seg.png": WebDataset's rule.
 std::pair<std::string, std::string> key_and_extension(const std::string& path) {
