@@ -22,7 +22,8 @@ struct Recipe {
 
   // model
   std::string model = "cnn_small";
-  int width = 0;  // channels of the first stage; 0: the model's own default
+  int width = 0;     // channels of the first stage; 0: the model's own default
+  std::string init;  // checkpoint to start from, with its normalisation; empty: random weights
 
   // method: "standard", "pgd-at" (Madry et al. 2018), "fast-at" (Wong et al. 2020) or "trades"
   // (Zhang et al. 2019)

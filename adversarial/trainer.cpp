@@ -56,8 +56,15 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   spec.mean = data.mean;
   spec.std = data.std;
   const bool copy = dtype == Dtype::kBFloat16 || attack_dtype(recipe) == Dtype::kBFloat16;
+  std::optional<Checkpoint> start;  // whose network is taken whole, with its normalisation
+  if (!recipe.init.empty()) {
+    start = read_checkpoint(recipe.init);
+    spec.mean = start->spec.mean;
+    spec.std = start->spec.std;
+  }
   model_ = make_model(spec, {.bfloat16_copy = copy, .device = exec.device()});
   initialize(exec, model_->params(), recipe.seed);
+  if (start) put_weights(exec, *start, *model_);
 
   step_ = std::make_unique<TrainingStep>(exec, *model_, method_, make_optimizer(recipe), dtype,
                                          recipe.micro_batches);

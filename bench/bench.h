@@ -72,5 +72,6 @@ void run_update(Context& context);
 void run_norm(Context& context);
 void run_jpeg(Context& context);
 void run_parity(Context& context);
+void run_weights(Context& context);
 
 }  // namespace ringfort::bench

@@ -28,6 +28,8 @@ constexpr Bench kBenches[] = {
     {"jpeg", "JPEG files to crops of 224 x 224 on one core beside bare decoding", run_jpeg, true},
     {"parity", "logits and input gradients beside PyTorch's from the same weights", run_parity,
      true},
+    {"weights", "the same of small networks, exported as each naming and loaded strictly",
+     run_weights, true},
 };
 
 struct Options {

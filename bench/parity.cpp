@@ -1,8 +1,10 @@
-// parity: the whole networks beside PyTorch. From the same weights (our checkpoint, read by
-// tools/peer/parity.py), the same pixels and labels: logits, and the gradient of the summed
-// cross-entropy with respect to the pixels, by running and by batch statistics.
+// parity and weights: the whole networks beside PyTorch. From the same weights (exported, and
+// loaded strictly by tools/peer/parity.py), the same pixels and labels: logits, and the gradient of
+// the summed cross-entropy with respect to the pixels, by running and by batch statistics. parity
+// has full-size networks under our names, weights small ones as every naming of `ringfort export`.
 #include <unistd.h>
 
+#include <functional>
 #include <span>
 
 #include "adversarial/attack_steps.h"
@@ -10,6 +12,7 @@
 #include "bench/timing.h"
 #include "engine/safetensors.h"
 #include "models/checkpoint.h"
+#include "models/naming.h"
 
 namespace ringfort::bench {
 namespace {
@@ -40,9 +43,11 @@ NamedArray array(std::string name, const Tensor& tensor) {
   return {std::move(name), "F32", {s.n, s.h, s.w, s.c}, bytes};
 }
 
-std::unique_ptr<Model> make_random_model(Exec& exec, const std::string& name) {
+// width: 0 for the model's own default.
+std::unique_ptr<Model> make_random_model(Exec& exec, const std::string& name, int width) {
   ModelSpec spec;
   spec.name = name;
+  spec.width = width;
   spec.mean = {0.4914f, 0.4822f, 0.4465f};
   spec.std = {0.2470f, 0.2435f, 0.2616f};
   if (name == "resnet50") spec.height = spec.image_width = 64;
@@ -70,10 +75,11 @@ void settle_statistics(Exec& exec, Pool& pool, Model& model, const Tensor& x) {
     logits_of(exec, pool, model, x, {Wrt::kNothing, BnMode::kBatchAndUpdate});
 }
 
-void report_model(Context& context, Peer& peer, const fs::path& folder, const std::string& name) {
+void report_model(Context& context, Peer& peer, const fs::path& folder, const std::string& name,
+                  int width, const Naming& naming) {
   Exec& exec = context.exec;
   Pool pool;
-  const auto model = make_random_model(exec, name);
+  const auto model = make_random_model(exec, name, width);
   const ModelSpec& spec = model->spec();
   const Shape shape{kBatch, spec.height, spec.image_width, spec.channels};
   const Tensor x = random_tensor(exec, pool, shape, Dtype::kFloat32, Layout::kChannelsLast, 0, 1);
@@ -81,7 +87,7 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const st
   for (int64_t i = 0; i < kBatch; ++i) labels.as<int32_t>()[i] = static_cast<int32_t>(i % 10);
   settle_statistics(exec, pool, *model, x);
   const fs::path weights = folder / fmt::format("{}.safetensors", name);
-  save_checkpoint(weights, *model, {});
+  save_safetensors(weights, state_dict(*model, naming).arrays, describe(spec));
 
   for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain}) {
     if (bn == AttackBn::kTrain && model->params().statistics().empty()) continue;  // no norms
@@ -92,15 +98,17 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const st
     const fs::path ours = folder / fmt::format("{}-{}.safetensors", name, to_string(bn));
     save_safetensors(ours, std::vector{array("x", x), array("logits", logits), array("dx", dx)},
                      {});
-    const nlohmann::json errors =
-        peer.ask(fmt::format("{} {} {}", weights.string(), ours.string(), to_string(bn)));
+    const nlohmann::json errors = peer.ask(
+        fmt::format("{} {} {} {}", weights.string(), naming.name, ours.string(), to_string(bn)));
     const auto add = [&](const char* what, const char* key, const char* unit, const char* limit) {
-      context.report.add({fmt::format("{} {}, {}", spec.name, to_string(bn), what),
-                          errors.at("ours").at(key).get<double>(),
-                          unit,
-                          {},
-                          fmt::format("{}PyTorch's own float32 {:.1e}", limit,
-                                      errors.at("torch").at(key).get<double>())});
+      context.report.add(
+          {fmt::format("{}{} {}, {}", spec.name,
+                       width == 0 ? "" : fmt::format(" as {}", naming.name), to_string(bn), what),
+           errors.at("ours").at(key).get<double>(),
+           unit,
+           {},
+           fmt::format("{}PyTorch's own float32 {:.1e}", limit,
+                       errors.at("torch").at(key).get<double>())});
     };
     add("logits", "logits", "largest", "limit 1e-4; ");
     add("dx", "gradient", "median", "limit 1e-3; ");
@@ -108,9 +116,8 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const st
   }
 }
 
-}  // namespace
-
-void run_parity(Context& context) {
+void run_with_peer(Context& context,
+                   const std::function<void(Peer& peer, const fs::path& folder)>& run) {
   const auto peer =
       context.peer.start("parity.py", {"--threads", std::to_string(context.exec.threads())});
   if (peer == nullptr) {
@@ -123,8 +130,26 @@ void run_parity(Context& context) {
       "Where rounding turns the sign of a value before a ReLU, that image's dx is another one's: "
       "the largest error shows it; in train mode the batch's statistics pass it on.");
   const TemporaryFolder folder;
-  for (const ModelEntry& model : model_registry())
-    report_model(context, *peer, folder.path, std::string(model.name));
+  run(*peer, folder.path);
+}
+
+}  // namespace
+
+void run_parity(Context& context) {
+  run_with_peer(context, [&](Peer& peer, const fs::path& folder) {
+    for (const ModelEntry& model : model_registry())
+      report_model(context, peer, folder, std::string(model.name), 0, namings().front());
+  });
+}
+
+void run_weights(Context& context) {
+  constexpr int kWidth = 8;
+  run_with_peer(context, [&](Peer& peer, const fs::path& folder) {
+    for (const ModelEntry& model : model_registry())
+      for (const Naming& naming : namings())
+        if (naming.defines(model.name))
+          report_model(context, peer, folder, std::string(model.name), kWidth, naming);
+  });
 }
 
 }  // namespace ringfort::bench

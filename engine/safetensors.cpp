@@ -36,21 +36,14 @@ struct Dtype {
   std::string_view name;
   uint64_t size;
 };
-constexpr std::array<Dtype, 5> kDtypes{
-    {{"F32", 4}, {"F64", 8}, {"BF16", 2}, {"I64", 8}, {"U8", 1}}};
+constexpr std::array<Dtype, 6> kDtypes{
+    {{"F32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"U8", 1}}};
 
 // Bytes per element, or 0 for a dtype we do not know.
 uint64_t dtype_size(std::string_view dtype) {
   for (const Dtype& known : kDtypes)
     if (known.name == dtype) return known.size;
   return 0;
-}
-
-// "2, 3"; not by fmt::join, on which g++ 12 warns falsely at -O3.
-std::string shape_text(std::span<const int64_t> shape) {
-  std::string text;
-  for (const int64_t dim : shape) text += (text.empty() ? "" : ", ") + std::to_string(dim);
-  return text;
 }
 
 // Multiplies; false when the product does not fit.
@@ -188,7 +181,7 @@ NamedArray read_entry(const std::string& name, const Json& json, std::span<const
   uint64_t bytes = dtype_size(array.dtype);
   require(bytes != 0,
           "'{}': array '{}' has dtype '{}', which Ringfort does not read (F32, F64, "
-          "BF16, I64, U8); convert it first",
+          "F16, BF16, I64, U8); convert it first",
           file, name, array.dtype);
   bool fits = true;
   for (const int64_t dim : array.shape) fits = fits && multiply(bytes, static_cast<uint64_t>(dim));
@@ -234,6 +227,13 @@ void verify_checksum(const Json& header, std::span<const std::byte> data, Safete
 }
 
 }  // namespace
+
+// Not by fmt::join, on which g++ 12 warns falsely at -O3.
+std::string shape_text(std::span<const int64_t> shape) {
+  std::string text;
+  for (const int64_t dim : shape) text += (text.empty() ? "" : ", ") + std::to_string(dim);
+  return text;
+}
 
 bool SafetensorsFile::contains(std::string_view name) const {
   return std::any_of(arrays.begin(), arrays.end(),

@@ -15,13 +15,17 @@
 
 namespace ringfort {
 
-// An array and where its bytes lie: row-major, little-endian. `dtype` is F32, F64, BF16, I64 or U8.
+// An array and where its bytes lie: row-major, little-endian. `dtype` is F32, F64, F16,
+// BF16, I64 or U8.
 struct NamedArray {
   std::string name;
   std::string dtype;
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;
 };
+
+// "64, 3, 3, 3"; empty for a scalar.
+std::string shape_text(std::span<const int64_t> shape);
 
 struct SafetensorsFile {
   SafetensorsFile() = default;

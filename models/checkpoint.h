@@ -7,22 +7,39 @@
 #include <map>
 #include <string>
 
+#include "engine/safetensors.h"
 #include "models/model.h"
 
 namespace ringfort {
+
+// The metadata that says which model a file belongs to, and the model that it says; errors where it
+// says none, or one that cannot be.
+inline constexpr const char* kModelKey = "ringfort.model";
+std::map<std::string, std::string> describe(const ModelSpec& spec);
+ModelSpec read_spec(const SafetensorsFile& file);
 
 // Atomic: a reader finds the old file or the new one. `extra` goes into the metadata beside the
 // model's own keys.
 void save_checkpoint(const std::filesystem::path& path, const Model& model,
                      const std::map<std::string, std::string>& extra);
 
+struct Checkpoint {
+  SafetensorsFile file;
+  ModelSpec spec;
+};
+// Errors, one sentence each: no Ringfort checkpoint, a damaged one.
+Checkpoint read_checkpoint(const std::filesystem::path& path);
+
+// Parameters and statistics of the checkpoint into a model of the same name. Errors: another model;
+// arrays that are not the model's (write_weights).
+void put_weights(Exec& exec, const Checkpoint& checkpoint, Model& model);
+
 struct LoadedModel {
   std::unique_ptr<Model> model;
   std::map<std::string, std::string> metadata;
 };
 
-// Errors, one sentence each: no Ringfort checkpoint, another architecture, missing or misshapen
-// arrays, a wrong checksum.
+// The model of a checkpoint. Errors as of the two above, and a model that cannot be made.
 LoadedModel load_checkpoint(Exec& exec, const std::filesystem::path& path,
                             ModelOptions options = {});
 

@@ -2,6 +2,8 @@
 
 #include <fmt/ranges.h>
 
+#include <cmath>
+
 #include "kernels/device_memory.h"
 #include "models/cnn_small.h"
 #include "models/mnist_net.h"
@@ -17,10 +19,13 @@ Model::Model(ModelSpec spec, Dtype master) : spec_(std::move(spec)), params_(mas
   require(spec_.mean.size() == channels && spec_.std.size() == channels,
           "model '{}': {} means and {} standard deviations for {} channels", spec_.name,
           spec_.mean.size(), spec_.std.size(), channels);
-  for (size_t c = 0; c < channels; ++c)
-    require(spec_.std[c] > 0,
+  for (size_t c = 0; c < channels; ++c) {
+    require(std::isfinite(spec_.mean[c]), "model '{}': the mean of channel {} is {}", spec_.name, c,
+            spec_.mean[c]);
+    require(spec_.std[c] > 0 && std::isfinite(spec_.std[c]),
             "model '{}': the standard deviation of channel {} is {}, it must be positive",
             spec_.name, c, spec_.std[c]);
+  }
 }
 
 void Model::allocate(bool bfloat16_copy, Device device) {

@@ -12,6 +12,7 @@
 #include "models/checkpoint.h"
 #include "tests/idx_files.h"
 #include "tests/program.h"
+#include "tests/tensors.h"
 #include "tools/evaluation_file.h"
 #include "tools/run_folder.h"
 
@@ -69,6 +70,7 @@ threads = 2
     return program("train " + (folder / "r.toml").string() + " --data-dir " +
                    folder.path().string() + " --output " + run().string() + " " + flags);
   }
+  Outcome run_command(const std::string& arguments) const { return program(arguments); }
   Outcome evaluate(const fs::path& target, const std::string& flags = "") const {
     return program("evaluate " + target.string() + " --device cpu --threads 2 " + flags);
   }
@@ -241,4 +243,54 @@ TEST_CASE("program: a training that collapses ends with exit code 3", "[program]
   CHECK(collapsed.exit_code == 3);
   CHECK_THAT(collapsed.output, Contains("training stops here"));
   CHECK(fs::exists(shop.run() / kBestCheckpoint));
+}
+
+TEST_CASE("program: weights from elsewhere are evaluated, and training starts from them",
+          "[program]") {
+  const Workshop shop;
+  check_done(shop.train("--method standard --epochs 2"));
+  const fs::path best = shop.run() / kBestCheckpoint, sent = shop.folder / "sent.safetensors",
+                 foreign = shop.folder / "foreign.st", run = shop.folder / "imported";
+  check_done(shop.run_command("export " + shop.run().string() + " --output " + sent.string()));
+  save_safetensors(foreign, load_safetensors(sent).arrays, {});
+  const std::string import = "import " + foreign.string() + " --model cnn_small --dataset mnist " +
+                             "--mean 0.1307 --std 0.3081 --data-dir " + shop.folder.path().string();
+  check_done(shop.run_command(import + " --eps 0.05 --output " + run.string()));
+  check_done(shop.evaluate(run, "--n 20 --attack-steps 2 --restarts 1"));
+  const Evaluation e = read_evaluation(run / kEvaluationFile);
+  CHECK(e.clean_predictions == shop.predictions(best, 20));
+  CHECK(e.eps == 0.05);
+  CHECK(e.dataset == "mnist");
+  CHECK_THAT(read_text(run / kReportFile), Contains("imported from " + foreign.string()));
+  check_complaint(shop.run_command(import + " --output " + run.string()), 1, "already holds a run");
+  check_complaint(shop.run_command("import " RINGFORT_TEST_DATA
+                                   "/parity-cnn_small.safetensors --dataset mnist --data-dir " +
+                                   shop.folder.path().string() + " --output " +
+                                   (shop.folder / "other").string()),
+                  1, "3 channels");
+
+  // Steps too small to change a weight leave what training started from.
+  const fs::path start = shop.folder / "start.safetensors";
+  Exec exec;
+  ModelSpec spec = load_checkpoint(exec, best).model->spec();
+  spec.mean = {0.25f};
+  const auto model = make_model(spec);
+  initialize(exec, model->params(), 77);
+  save_checkpoint(start, *model, {});
+  const auto train = [&](const std::string& flags) {
+    return shop.train("--overwrite --lr 1e-30 --max-steps 1 --init " + flags);
+  };
+  check_done(train(start.string()));
+  const LoadedModel trained = load_checkpoint(exec, shop.run() / kLastCheckpoint);
+  CHECK(trained.model->spec().mean == spec.mean);
+  CHECK(testing::bytes_of(trained.model->params().flat_master()) ==
+        testing::bytes_of(model->params().flat_master()));
+  CHECK_THAT(read_text(shop.run() / kRecipeFile), Contains("init = \"" + start.string() + "\""));
+  const Bytes before = slurp(shop.run() / kLastCheckpoint);
+  check_complaint(train(start.string() + " --width 6"), 1,
+                  "conv1.weight is (4, 1, 3, 3), not (6, ");
+  check_complaint(train(start.string() + " --model mnist_net"), 1, "holds a 'cnn_small'");
+  check_complaint(train(foreign.string()), 1, "ringfort import");
+  check_complaint(train((shop.folder / "no").string()), 1, "/no'");
+  CHECK(slurp(shop.run() / kLastCheckpoint) == before);
 }

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <set>
 
+#include "models/checkpoint.h"
 #include "tests/scripted_run.h"
 #include "tools/recipe_file.h"
 
@@ -28,6 +29,7 @@ const std::vector<Change> kChanges = {
     {"crop-pad", "3"},
     {"model", "preact_resnet18"},
     {"width", "6"},
+    {"init", "start.safetensors"},
     {"method", "fast-at", {{"attack-steps", "2"}, {"attack-alpha", "0.1"}, kNormed}},
     {"method", "standard"},
     {"norm", "L2"},
@@ -108,6 +110,15 @@ const std::vector<Change> kNoChanges = {
     {"ema-statistics", "re-estimate", {{"ema-decay", "0.9"}}},
 };
 
+// A checkpoint that fits the small recipe's model.
+void save_other_weights(const std::filesystem::path& path) {
+  Recipe recipe = small_recipe();
+  recipe.seed = 99;
+  Exec exec;
+  Trainer trainer(exec, recipe, three_batches());
+  save_checkpoint(path, trainer.model(), {});
+}
+
 // State after training, and what its attack was.
 TrainingState trained(const Change& change, bool changed) {
   Recipe recipe = small_recipe();
@@ -115,6 +126,11 @@ TrainingState trained(const Change& change, bool changed) {
   for (const Override& field : change.beside) apply_override(recipe, field.key, field.value);
   if (changed) apply_override(recipe, change.key, change.value);
   validate(recipe);
+  const TempFolder folder;
+  if (!recipe.init.empty()) {
+    recipe.init = (folder / recipe.init).string();
+    save_other_weights(recipe.init);
+  }
   return ScriptedRun(recipe, three_batches(), {}).now();
 }
 

@@ -1,11 +1,15 @@
 #include "tools/cli.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <charconv>
 #include <functional>
 
+#include "engine/data/dataset.h"
 #include "engine/version.h"
+#include "models/naming.h"
 #include "tools/nearest.h"
 
 namespace ringfort {
@@ -109,6 +113,58 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
   option("--json", c.json, "where to write the result [evaluation.json in the run folder]");
 }
 
+std::vector<std::string> naming_names() {
+  std::vector<std::string> names;
+  for (const Naming& naming : namings()) names.emplace_back(naming.name);
+  return names;
+}
+
+void add_export(CLI::App& app, ExportCommand& c) {
+  CLI::App* command =
+      app.add_subcommand("export", "Write weights as PyTorch definitions want them");
+  command->add_option("RUN_OR_CHECKPOINT", c.target, "run folder, or a .safetensors file")
+      ->required();
+  const auto option = [&](const std::string& name, auto& value, const std::string& help) {
+    return command->add_option(name, value, help)->take_last()->type_name("");
+  };
+  option("--output", c.output, "file to create")->required();
+  option("--format", c.format, "safetensors [safetensors]")->check(one_of({"safetensors"}));
+  option("--naming", c.naming,
+         fmt::format("whose definition: {} [ringfort: the model's source]",
+                     fmt::join(naming_names(), ", ")))
+      ->check(one_of(naming_names()));
+}
+
+void add_import(CLI::App& app, ImportCommand& c) {
+  CLI::App* command = app.add_subcommand("import", "Make a checkpoint of weights from elsewhere");
+  command->add_option("FILE", c.file, "safetensors; tools/peer/pt_to_safetensors.py makes them")
+      ->required();
+  const auto option = [&](const std::string& name, auto& value, const std::string& help) {
+    return command->add_option(name, value, help)->take_last()->type_name("");
+  };
+  option("--output", c.output, "to create: a checkpoint if it ends in .safetensors, else a run")
+      ->required();
+  option("--model", c.model, "network, one of ringfort info --models [as the file says]");
+  option("--naming", c.naming,
+         fmt::format("whose names: {} [found out]", fmt::join(naming_names(), ", ")))
+      ->check(one_of(naming_names()));
+  option("--width", c.width, "channels of the first stage [as the file has them]")
+      ->check(whole_number(1, 4096));
+  option("--classes", c.classes, "classes [as the file has them]")->check(whole_number(2, 65536));
+  option("--image-size", c.image_size, "side of the images [the data set's, else 32]")
+      ->check(whole_number(8, kMaxImageSize));
+  option("--mean", c.mean, "of the normalisation, by channel: 0.49,0.48,0.45 [the file's, else 0]")
+      ->delimiter(',');
+  option("--std", c.std, "of the normalisation, by channel [the file's, else 1]")->delimiter(',');
+  const std::span<const std::string_view> datasets = dataset_names();
+  option("--dataset", c.dataset, "data set to be evaluated on")
+      ->check(one_of({datasets.begin(), datasets.end()}));
+  option("--data-dir", c.data_dir, "folder of the data set");
+  option("--norm", c.norm, "of a run's threat model: Linf, L2 [Linf]")
+      ->check(one_of({"Linf", "L2"}));
+  add_real(command, "--eps", c.eps, "of a run's threat model, such as 8/255 [8/255]");
+}
+
 std::vector<std::string> options_of(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::Option* option : app.get_options())
@@ -155,10 +211,14 @@ Command parse_command_line(std::vector<std::string> arguments) {
   app.set_version_flag("--version", fmt::format("ringfort {}", version()));
   TrainCommand train;
   EvaluateCommand evaluate;
+  ExportCommand exported;
+  ImportCommand imported;
   ReportCommand report;
   InfoCommand info;
   add_train(app, train);
   add_evaluate(app, evaluate);
+  add_export(app, exported);
+  add_import(app, imported);
   app.add_subcommand("report", "Make report.html from what lies in a run folder")
       ->add_option("RUN", report.run, "run folder")
       ->required();
@@ -183,6 +243,8 @@ Command parse_command_line(std::vector<std::string> arguments) {
   refuse_unknown(app);
   if (app.got_subcommand("train")) return train;
   if (app.got_subcommand("evaluate")) return evaluate;
+  if (app.got_subcommand("export")) return exported;
+  if (app.got_subcommand("import")) return imported;
   if (app.got_subcommand("report")) return report;
   return info;
 }

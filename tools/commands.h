@@ -1,5 +1,5 @@
 // The commands of the program, as plain data: tools/cli parses them, tools/main runs them. Those
-// that need the engine are implemented in train.cpp, evaluate.cpp and info.cpp.
+// that need the engine are implemented in train.cpp, evaluate.cpp, weights.cpp and info.cpp.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +55,31 @@ struct EvaluateCommand {
   std::filesystem::path json;  // empty: evaluation.json in the run folder
 };
 
+// ringfort export RUN_OR_CHECKPOINT --output FILE
+struct ExportCommand {
+  std::filesystem::path target;  // a run folder or a .safetensors file
+  std::filesystem::path output;  // must not exist yet
+  std::string naming = "ringfort";
+  std::string format = "safetensors";
+};
+
+// ringfort import FILE --output FILE_OR_RUN; what is not given comes from the file, where it can.
+struct ImportCommand {
+  std::filesystem::path file;  // safetensors
+  std::filesystem::path
+      output;  // a new checkpoint where it ends in .safetensors, else a run folder
+  std::string model;
+  std::string naming;  // empty: whichever fits
+  int width = 0;
+  int64_t classes = 0;
+  int image_size = 0;            // side of the images
+  std::vector<float> mean, std;  // that the network wants its input normalised by
+  // Of the recipe that a run folder needs; of a checkpoint only the data set's name is kept.
+  std::string dataset, data_dir;
+  std::optional<std::string> norm;
+  std::optional<double> eps;
+};
+
 // ringfort report RUN
 struct ReportCommand {
   std::filesystem::path run;
@@ -78,6 +103,8 @@ inline constexpr int kExitInterrupted = 4;  // stopped by a signal, state saved:
 // Each returns the exit code of the program and throws Error. `recipe` is validated, overrides in.
 int run_train(const Recipe& recipe, const TrainCommand& command);
 int run_evaluate(const EvaluateCommand& command);
+int run_export(const ExportCommand& command);
+int run_import(const ImportCommand& command);
 int run_info(const InfoCommand& command);
 
 }  // namespace ringfort

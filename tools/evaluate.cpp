@@ -11,37 +11,10 @@
 #include "tools/progress.h"
 #include "tools/report.h"
 #include "tools/run_folder.h"
+#include "tools/target.h"
 
 namespace ringfort {
 namespace {
-
-struct Target {
-  std::filesystem::path checkpoint;
-  std::filesystem::path run;     // empty for a bare checkpoint
-  std::optional<Recipe> recipe;  // of the run, where its file is still there
-};
-
-Target find_target(const std::filesystem::path& path) {
-  Target target;
-  std::error_code error;  // what cannot be looked at is not there; reading it says why
-  const std::filesystem::file_status status = std::filesystem::status(path, error);
-  if (!std::filesystem::is_directory(status)) {
-    require(std::filesystem::exists(status),
-            "evaluate: there is neither a run folder nor a checkpoint at '{}'{}{}; name a folder "
-            "that 'ringfort train' made, or a .safetensors file in it",
-            path.string(), error ? ": " : "", error ? error.message() : "");
-    target.checkpoint = path;
-  } else {
-    target.run = path;
-    target.checkpoint = path / kBestCheckpoint;
-    require(std::filesystem::exists(target.checkpoint),
-            "evaluate: {} holds no {}; has a run been trained there?", path.string(),
-            kBestCheckpoint);
-  }
-  const auto recipe = target.checkpoint.parent_path() / kRecipeFile;
-  if (std::filesystem::exists(recipe, error)) target.recipe = read_recipe(recipe);
-  return target;
-}
 
 AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) {
   const std::string norm = command.norm.value_or(recipe.norm);
@@ -96,7 +69,7 @@ std::string percent(double accuracy) { return fmt::format("{:.1f} %", 100 * accu
 }  // namespace
 
 int run_evaluate(const EvaluateCommand& command) {
-  const Target target = find_target(command.target);
+  const Target target = find_target("evaluate", command.target);
   const Recipe recipe = target.recipe.value_or(Recipe{});
   require(target.recipe || (command.eps && command.data_dir),
           "evaluate: {} has no {} beside it, so --eps and --data-dir must be given",

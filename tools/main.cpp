@@ -17,6 +17,10 @@ int run(const TrainCommand& command) {
 
 int run(const EvaluateCommand& command) { return run_evaluate(command); }
 
+int run(const ExportCommand& command) { return run_export(command); }
+
+int run(const ImportCommand& command) { return run_import(command); }
+
 int run(const ReportCommand& command) {
   fmt::print("{}\n", write_report(command.run).string());
   return 0;

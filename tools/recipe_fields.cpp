@@ -37,6 +37,8 @@ std::vector<RecipeField> data_and_model_fields() {
       {"model", "model", &Recipe::model, "network", {}, model_names()},
       {"model", "width", &Recipe::width, "channels of the first stage; 0: the model's own default",
        {0, 4096}},
+      {"model", "init", &Recipe::init,
+       "checkpoint whose weights, statistics and normalisation training starts from"},
   };
 }
 

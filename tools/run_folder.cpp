@@ -4,8 +4,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -15,6 +17,7 @@
 #include "engine/version.h"
 #include "kernels/error.h"
 #include "tools/evaluation_file.h"
+#include "tools/event_file.h"
 #include "tools/recipe_file.h"
 
 namespace ringfort {
@@ -23,8 +26,9 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::array kRunFiles = {kRecipeFile,   kSummaryFile, kMetricsFile,    kEvaluationFile,
-                                  kExamplesFile, kReportFile,  kBestCheckpoint, kLastCheckpoint};
+constexpr std::array kRunFiles = {kRecipeFile, kSummaryFile,    kMetricsFile,
+                                  kEventFile,  kEvaluationFile, kExamplesFile,
+                                  kReportFile, kBestCheckpoint, kLastCheckpoint};
 
 // Says what is there, so that the reader of the sentence can decide.
 std::string list_run_files(const fs::path& folder) {
@@ -78,6 +82,11 @@ void remove_run_files(const fs::path& folder) {
 // Bytes that are not UTF-8 (in a path, say) become U+FFFD rather than an error.
 std::string to_line(const Json& record) {
   return record.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+double wall_time() {
+  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(since_1970).count();
 }
 
 fs::path prepared(fs::path folder, ExistingRun existing) {
@@ -158,9 +167,9 @@ void RunFolder::Log::cut(int64_t bytes) {
   require(ok, "cannot cut '{}': {}", path_.string(), std::generic_category().message(reason));
 }
 
-void RunFolder::Log::append(const std::string& line) {
-  const bool ok = std::fwrite(line.data(), 1, line.size(), file_.get()) == line.size() &&
-                  std::fputc('\n', file_.get()) != EOF && std::fflush(file_.get()) == 0;
+void RunFolder::Log::append(std::string_view record) {
+  const bool ok = std::fwrite(record.data(), 1, record.size(), file_.get()) == record.size() &&
+                  std::fflush(file_.get()) == 0;
   const int reason = errno;
   require(ok, "cannot write '{}': {}; free space, then start again", path_.string(),
           std::generic_category().message(reason));
@@ -177,22 +186,33 @@ RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing
   if (existing == ExistingRun::kOverwrite) remove_run_files(folder_);
   summary_ = std::make_unique<Log>(folder_ / kSummaryFile, resumed);
   metrics_ = std::make_unique<Log>(folder_ / kMetricsFile, resumed);
+  open_events(resumed);
   if (resumed) return;
   // After the logs: of two runs started in one folder at once, where no lock tells them apart, only
   // the one that got them writes.
   write_text_atomic(folder_ / kRecipeFile, recipe_text(recipe));
-  summary_->append(
+  summary_->append_line(
       "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"
       "seconds,best");
 }
 
+// Nothing hangs on this file: where it was lost, a run goes on with a new one.
+void RunFolder::open_events(bool resumed) {
+  const bool there = resumed && fs::exists(folder_ / kEventFile);
+  events_ = std::make_unique<Log>(folder_ / kEventFile, there);
+  if (!there) events_->append(event_file_start(wall_time()));
+}
+
 void RunFolder::on_end() {
-  metrics_->append(to_line({{"kind", "end"}}));
+  metrics_->append_line(to_line({{"kind", "end"}}));
   metrics_->saved_bytes();
 }
 
 std::string RunFolder::on_save() {
-  return Json{{"summary", summary_->saved_bytes()}, {"metrics", metrics_->saved_bytes()}}.dump();
+  return Json{{"summary", summary_->saved_bytes()},
+              {"metrics", metrics_->saved_bytes()},
+              {"events", events_->saved_bytes()}}
+      .dump();
 }
 
 void RunFolder::on_resume(const std::string& header, const std::string& saved, int64_t step) {
@@ -200,6 +220,7 @@ void RunFolder::on_resume(const std::string& header, const std::string& saved, i
     const Json lengths = Json::parse(saved);
     summary_->cut(lengths.at("summary").get<int64_t>());
     metrics_->cut(lengths.at("metrics").get<int64_t>());
+    events_->cut(std::min(lengths.at("events").get<int64_t>(), events_->saved_bytes()));
   } catch (const Json::exception& error) {
     fail("'{}': the state does not say how long its records were: {}", folder_.string(),
          json_reason(error));
@@ -211,7 +232,7 @@ void RunFolder::on_resume(const std::string& header, const std::string& saved, i
 
 void RunFolder::on_start(const std::string& header) {
   const Json record = {{"kind", "start"}, {"version", version()}, {"header", header}};
-  metrics_->append(to_line(record));
+  metrics_->append_line(to_line(record));
   progress_.on_start(header);
 }
 
@@ -225,8 +246,16 @@ void RunFolder::on_step(const StepRecord& step) {
                  {"lr", step.lr},
                  {"images_per_second", step.images_per_second},
                  {"seconds", step.seconds}};
-  if (step.probe_accuracy) record["probe_accuracy"] = *step.probe_accuracy;
-  metrics_->append(to_line(record));
+  std::vector<Scalar> scalars = {{"train/loss", step.loss},
+                                 {"train/accuracy", step.accuracy},
+                                 {"train/lr", step.lr},
+                                 {"train/images_per_second", step.images_per_second}};
+  if (step.probe_accuracy) {
+    record["probe_accuracy"] = *step.probe_accuracy;
+    scalars.push_back({"held_out/probe_accuracy", *step.probe_accuracy});
+  }
+  metrics_->append_line(to_line(record));
+  events_->append(scalar_record(wall_time(), step.step, scalars));
   progress_.on_step(step);
 }
 
@@ -240,23 +269,30 @@ void RunFolder::on_epoch(const EpochRecord& epoch) {
                  {"images_per_second", epoch.images_per_second},
                  {"seconds", epoch.seconds},
                  {"best", epoch.best}};
-  if (epoch.clean_accuracy) record["clean_accuracy"] = *epoch.clean_accuracy;
-  if (epoch.robust_accuracy) record["robust_accuracy"] = *epoch.robust_accuracy;
-  metrics_->append(to_line(record));
+  std::vector<Scalar> scalars;
+  const auto held_out = [&](const char* key, const char* tag, std::optional<double> accuracy) {
+    if (!accuracy) return;
+    record[key] = *accuracy;
+    scalars.push_back({tag, *accuracy});
+  };
+  held_out("clean_accuracy", "held_out/clean_accuracy", epoch.clean_accuracy);
+  held_out("robust_accuracy", "held_out/robust_accuracy", epoch.robust_accuracy);
+  metrics_->append_line(to_line(record));
+  if (!scalars.empty()) events_->append(scalar_record(wall_time(), epoch.step, scalars));
   // An empty cell: no images are held out.
   const auto cell = [](std::optional<double> value) {
     return value ? fmt::format("{:.6g}", *value) : std::string();
   };
-  summary_->append(fmt::format("{},{},{:.6g},{:.6g},{},{},{:.6g},{:.1f},{:.2f},{:d}", epoch.epoch,
-                               epoch.step, epoch.train_loss, epoch.train_accuracy,
-                               cell(epoch.clean_accuracy), cell(epoch.robust_accuracy), epoch.lr,
-                               epoch.images_per_second, epoch.seconds, epoch.best));
+  summary_->append_line(fmt::format("{},{},{:.6g},{:.6g},{},{},{:.6g},{:.1f},{:.2f},{:d}",
+                                    epoch.epoch, epoch.step, epoch.train_loss, epoch.train_accuracy,
+                                    cell(epoch.clean_accuracy), cell(epoch.robust_accuracy),
+                                    epoch.lr, epoch.images_per_second, epoch.seconds, epoch.best));
   progress_.on_epoch(epoch);
 }
 
 void RunFolder::on_message(const std::string& sentence) {
   const Json record = {{"kind", "message"}, {"text", sentence}};
-  metrics_->append(to_line(record));
+  metrics_->append_line(to_line(record));
   progress_.on_message(sentence);
 }
 

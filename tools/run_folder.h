@@ -1,6 +1,7 @@
 // The folder of a training run: recipe.toml, summary.csv (a line per epoch), metrics.jsonl (a JSON
-// object per record); the trainer adds checkpoints, `ringfort evaluate` evaluation.json, and
-// tools/report makes report.html of it all. An existing run is never lost by accident.
+// object per record), an event file for TensorBoard; the trainer adds checkpoints, `ringfort
+// evaluate` evaluation.json, and tools/report makes report.html of it all. An existing run is never
+// lost by accident.
 #pragma once
 
 #include <cstdio>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "adversarial/observer.h"
 #include "adversarial/recipe.h"
@@ -18,6 +20,7 @@ namespace ringfort {
 inline constexpr const char* kRecipeFile = "recipe.toml";
 inline constexpr const char* kSummaryFile = "summary.csv";
 inline constexpr const char* kMetricsFile = "metrics.jsonl";
+inline constexpr const char* kEventFile = "events.out.tfevents.ringfort";  // TensorBoard's pattern
 inline constexpr const char* kEvaluationFile = "evaluation.json";
 inline constexpr const char* kReportFile = "report.html";
 inline constexpr const char* kBestCheckpoint = "best.safetensors";
@@ -59,11 +62,12 @@ class RunFolder : public TrainingObserver {
   bool stop_requested() override { return stop_requested_ && stop_requested_(); }
 
  private:
-  // A text file that grows line by line; a failed write (a full disk) is an Error.
+  // A file that grows by whole records; a failed write (a full disk) is an Error.
   class Log {
    public:
     Log(std::filesystem::path path, bool existing);
-    void append(const std::string& line);
+    void append(std::string_view record);
+    void append_line(const std::string& line) { append(line + '\n'); }
     int64_t saved_bytes();  // on the disk, not only on its way there
     void cut(int64_t bytes);
 
@@ -88,9 +92,11 @@ class RunFolder : public TrainingObserver {
     int descriptor_;
   };
 
+  void open_events(bool resumed);
+
   std::filesystem::path folder_;
   Lock lock_;
-  std::unique_ptr<Log> summary_, metrics_;
+  std::unique_ptr<Log> summary_, metrics_, events_;
   Progress progress_;
   std::function<bool()> stop_requested_;
 };

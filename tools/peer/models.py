@@ -1,4 +1,5 @@
-"""Ringfort's networks in plain PyTorch, with the parameter names of Ringfort's checkpoints."""
+"""Ringfort's networks in plain PyTorch, with the state dicts of the definitions that they are known
+by: the parameter names of Ringfort's checkpoints, and what `ringfort export --naming` knows beside."""
 
 import json
 
@@ -12,11 +13,11 @@ MOMENTUM, SILU_MOMENTUM = 0.1, 0.01  # of batch norm's running statistics
 class Normalized(nn.Module):
     """Pixels in [0, 1] go in; normalisation is the first layer, as in Ringfort."""
 
-    def __init__(self, channels, mean=(), std=()):
+    def __init__(self, channels, mean=(), std=(), kept=False):
         super().__init__()
         mean, std = mean or [0.0] * channels, std or [1.0] * channels
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=kept)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=kept)
 
     def forward(self, x):
         return self.body((x - self.mean) / self.std)
@@ -89,8 +90,10 @@ class ResNetBlock(nn.Module):
 class ResNet(Normalized):
     """Post-activation: resnet18 for small images, resnet50 (v1.5) for photographs."""
 
-    def __init__(self, bottleneck, width=64, classes=10, channels=3, mean=(), std=()):
+    def __init__(self, bottleneck, width=64, classes=10, channels=3, mean=(), std=(),
+                 torchvision=False):
         super().__init__(channels, mean, std)
+        torchvision = torchvision or bottleneck  # its names
         self.pooled = bottleneck
         self.conv1 = (nn.Conv2d(channels, width, 7, 2, 3, bias=False) if bottleneck else
                       nn.Conv2d(channels, width, 3, 1, 1, bias=False))
@@ -102,10 +105,10 @@ class ResNet(Normalized):
             for i in range(count):
                 blocks.append(ResNetBlock(inputs, outputs, [1, 3, 1] if bottleneck else [3, 3],
                                           2 if stage > 0 and i == 0 else 1,
-                                          "downsample" if bottleneck else "shortcut"))
+                                          "downsample" if torchvision else "shortcut"))
                 inputs = outputs[-1]
             setattr(self, f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.classifier = "fc" if bottleneck else "linear"
+        self.classifier = "fc" if torchvision else "linear"
         self.add_module(self.classifier, nn.Linear(inputs, classes))
 
     def body(self, x):
@@ -144,13 +147,18 @@ class WideBlocks(nn.Module):
 
 
 class WideResNet(Normalized):
-    """With TRADES's names; width: channels of the first blocks, 16 times the widening factor."""
+    """With TRADES's names; width: channels of the first blocks, 16 times the widening factor.
 
-    def __init__(self, depth, width=160, classes=10, channels=3, mean=(), std=()):
+    unused_blocks: with the group that TRADES's own definition has and never uses."""
+
+    def __init__(self, depth, width=160, classes=10, channels=3, mean=(), std=(),
+                 unused_blocks=False):
         super().__init__(channels, mean, std)
         count = (depth - 4) // 6
         self.conv1 = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         self.block1 = WideBlocks(16, width, count, 1)
+        if unused_blocks:
+            self.sub_block1 = WideBlocks(16, width, count, 1)
         self.block2 = WideBlocks(width, 2 * width, count, 2)
         self.block3 = WideBlocks(2 * width, 4 * width, count, 2)
         self.bn1 = nn.BatchNorm2d(4 * width, momentum=MOMENTUM)
@@ -190,10 +198,10 @@ class SiluBlocks(nn.Module):
 
 
 class SiluWideResNet(Normalized):
-    """With DeepMind's names and TensorFlow's padding."""
+    """With DeepMind's names and TensorFlow's padding; kept: with mean and std in the state dict."""
 
-    def __init__(self, depth, width=160, classes=10, channels=3, mean=(), std=()):
-        super().__init__(channels, mean, std)
+    def __init__(self, depth, width=160, classes=10, channels=3, mean=(), std=(), kept=False):
+        super().__init__(channels, mean, std, kept)
         count = (depth - 4) // 6
         self.init_conv = nn.Conv2d(channels, 16, 3, 1, 1, bias=False)
         self.layer = nn.Sequential(SiluBlocks(16, width, count, 1),
@@ -241,8 +249,8 @@ class CnnSmall(Normalized):
         return self.fc2(F.relu(self.fc1(x)))
 
 
-def make_model(spec):
-    """spec: a dict as in the metadata "ringfort.model" of a checkpoint."""
+def make_model(spec, naming="ringfort"):
+    """spec: a dict as in the metadata "ringfort.model" of a checkpoint; naming: as of `ringfort export`."""
     name = spec["name"]
     common = {key: spec[key] for key in ("width", "classes", "channels", "mean", "std")}
     size = {key: spec[key] for key in ("height", "image_width")}
@@ -251,12 +259,13 @@ def make_model(spec):
         "mnist_net": lambda: MnistNet(**size, **common),
         "preact_resnet18": lambda: PreActResNet18(raw_shortcut=False, **common),
         "preact_resnet18_raw": lambda: PreActResNet18(raw_shortcut=True, **common),
-        "resnet18": lambda: ResNet(bottleneck=False, **common),
+        "resnet18": lambda: ResNet(
+            bottleneck=False, torchvision=naming == "torchvision", **common),
         "resnet50": lambda: ResNet(bottleneck=True, **common),
-        "wrn_28_10": lambda: WideResNet(28, **common),
-        "wrn_34_10": lambda: WideResNet(34, **common),
-        "wrn_28_10_silu": lambda: SiluWideResNet(28, **common),
-        "wrn_70_16_silu": lambda: SiluWideResNet(70, **common),
+        "wrn_28_10": lambda: WideResNet(28, unused_blocks=naming == "trades", **common),
+        "wrn_34_10": lambda: WideResNet(34, unused_blocks=naming == "trades", **common),
+        "wrn_28_10_silu": lambda: SiluWideResNet(28, kept=naming == "deepmind", **common),
+        "wrn_70_16_silu": lambda: SiluWideResNet(70, kept=naming == "deepmind", **common),
     }
     return makers[name]()
 
@@ -267,14 +276,15 @@ def ringfort_state(model):
             if not name.endswith("num_batches_tracked")}
 
 
-def load_checkpoint(path):
-    """The model of a Ringfort checkpoint, in float32."""
+def load_checkpoint(path, naming="ringfort"):
+    """The model of weights that Ringfort has exported, in float32."""
     from safetensors import safe_open
 
     with safe_open(path, "pt") as file:
-        model = make_model(json.loads(file.metadata()["ringfort.model"]))
+        spec = json.loads(file.metadata()["ringfort.model"])
         weights = {name: file.get_tensor(name) for name in file.keys()}
-    missing = model.load_state_dict(weights, strict=False)
-    assert not missing.unexpected_keys, missing
-    assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys), missing
+    if naming == "deepmind":  # its state dict has them
+        spec |= {"mean": [], "std": []}
+    model = make_model(spec, naming)
+    model.load_state_dict(weights, strict=True)
     return model

@@ -1,8 +1,10 @@
 """Compares Ringfort's logits and input gradients with PyTorch's from the same weights.
 
-Run by `ringfort-bench parity`: each question is "CHECKPOINT OURS BN", with x, logits and dx of
-Ringfort in the file OURS and BN eval or train; the reference is PyTorch in float64.
-`parity.py --vectors FOLDER` writes the small vectors that tests/parity_test.cpp reads.
+Run by `ringfort-bench parity` and `weights`: each question is "WEIGHTS NAMING OURS BN", with weights
+as `ringfort export` writes them, x, logits and dx of Ringfort in the file OURS and BN eval or train;
+the reference is PyTorch in float64.
+`parity.py --vectors FOLDER` writes the small vectors that tests/parity_test.cpp reads,
+`parity.py --state-dicts FILE` the names, types and shapes that tests/weights_test.cpp reads.
 """
 
 import copy
@@ -40,8 +42,8 @@ def errors(logits, gradient, reference):
             "gradient": relative.median().item(), "worst_gradient": relative.max().item()}
 
 
-def compare(checkpoint, ours, bn):
-    model = models.load_checkpoint(checkpoint)
+def compare(weights, naming, ours, bn):
+    model = models.load_checkpoint(weights, naming)
     file = load_file(ours)
     x = file["x"].permute(0, 3, 1, 2).contiguous()
     labels = torch.arange(len(x)) % 10
@@ -102,6 +104,25 @@ def channels_last(x):
     return x.permute(0, 2, 3, 1).contiguous()
 
 
+NAMINGS = [("cnn_small", "ringfort"), ("mnist_net", "ringfort"), ("preact_resnet18", "ringfort"),
+           ("resnet18", "ringfort"), ("resnet18", "torchvision"), ("resnet50", "torchvision"),
+           ("wrn_28_10", "ringfort"), ("wrn_28_10", "trades"), ("wrn_28_10_silu", "ringfort"),
+           ("wrn_28_10_silu", "deepmind")]
+
+
+def write_state_dicts(path):
+    """A line for each model and naming, then one for each tensor of its state dict."""
+    with open(path, "w") as file:
+        for name, naming in NAMINGS:
+            model = models.make_model({"name": name, "width": 4, "classes": 10, "channels": 3,
+                                       "height": 8, "image_width": 8, "mean": [], "std": []},
+                                      naming)
+            print(f"# {name} {naming}", file=file)
+            for key, value in sorted(model.state_dict().items()):
+                kind = {torch.float32: "F32", torch.int64: "I64"}[value.dtype]
+                print(key, kind, ", ".join(map(str, value.shape)), file=file)
+
+
 def write_vectors(folder):
     # Ringfort keeps batch norm's momentum as a float32.
     models.MOMENTUM = torch.tensor(0.1).item()
@@ -129,6 +150,8 @@ def write_vectors(folder):
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--vectors"]:
         write_vectors(Path(sys.argv[2]))
+    elif sys.argv[1:2] == ["--state-dicts"]:
+        write_state_dicts(sys.argv[2])
     else:
         serve.arguments()
         serve.serve(lambda words: compare(*words))
