@@ -151,9 +151,9 @@ TEST_CASE("plans: a convolution is measured once, and a rerun takes the recorded
   CHECK(text_of(file) == saved);  // nothing was measured again
 
   // Whatever the file says is done, the slower one too.
-  const std::vector<std::string> offered =
-      conv2d_prefers_blocks() ? std::vector<std::string>{"direct", "winograd"}
-                              : std::vector<std::string>{"direct-any"};
+  const std::vector<std::string> offered = conv2d_prefers_blocks()
+                                               ? std::vector<std::string>{"direct", "winograd"}
+                                               : std::vector<std::string>{"direct-any"};
   for (const std::string& name : offered) {
     const size_t begin = saved.find("\"chosen\": \""), end = saved.find('\n', begin);
     write_text(file, std::string(saved).replace(begin, end - begin,

@@ -206,7 +206,7 @@ TEST_CASE("safetensors headers that lie are refused", "[files]") {
     CHECK_THAT(one("F32", "[1]", "[4,8]"), Contains("a hole"));
   }
   SECTION("types") {
-    CHECK_THAT(one("F16", "[4]", "[0,8]"), Contains("dtype 'F16'"));
+    CHECK_THAT(one("F8", "[4]", "[0,8]"), Contains("dtype 'F8'"));
     for (const char* shape : {"[-2]", "[2.0]", "\"2\"", "[[2]]", "[null]", "2", "{}", "[true]"})
       CHECK_THAT(one("F32", shape, "[0,8]"), Contains("made.safetensors") && Contains("damaged"));
     for (const char* offsets : {"[0]", "[0,8,8]", "8", "[0,-8]", "[0,\"8\"]"})
@@ -265,7 +265,7 @@ TEST_CASE("what cannot be saved is refused before anything is written", "[files]
   };
   CHECK_THAT(error({{"w", "F32", {7}, bytes}}, {}), Contains("'w'") && Contains("24 bytes"));
   CHECK_THAT(error({{"w", "F32", {-2, -3}, bytes}}, {}), Contains("(-2, -3)"));
-  CHECK_THAT(error({{"w", "F16", {12}, bytes}}, {}), Contains("dtype 'F16'"));
+  CHECK_THAT(error({{"w", "F8", {12}, bytes}}, {}), Contains("dtype 'F8'"));
   CHECK_THAT(error({{"", "F32", {6}, bytes}}, {}), Contains("not a possible name"));
   CHECK_THAT(error({{"__metadata__", "F32", {6}, bytes}}, {}), Contains("not a possible name"));
   CHECK_THAT(error({{"w", "F32", {6}, bytes}, {"w", "F32", {6}, bytes}}, {}),
