@@ -178,6 +178,10 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
   require(options.bn == AttackBn::kEval,
           "attack: with batch statistics a sample's result depends on the batch it is in; an "
           "evaluation runs on the running ones (AttackBn::kEval)");
+  require(
+      options.objective == AttackObjective::kCrossEntropy,
+      "attack: the KL divergence from the image is an objective of training (TrainingAttack); an "
+      "evaluation maximises the cross-entropy");
   const auto n = static_cast<size_t>(shape.n);
   const auto labels = to_vector<int32_t>(exec, input.labels);
   const auto wrong = [&](const std::vector<int32_t>& predictions) {

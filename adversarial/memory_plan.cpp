@@ -41,7 +41,7 @@ void Trainer::rehearse() {
   }
   with_kept_weights(0, [&] {
     if (!validation_.x_nat) return;
-    predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
+    predict(exec_, pool_, *model_, validation_.x_nat, pass_images());
     under_validation_attack(*model_, validation_, steps);
   });
 }
@@ -56,20 +56,21 @@ MemoryUse plan_memory(const Recipe& recipe, const Dataset& data, Device device) 
 
 int64_t largest_batch(const Recipe& recipe, const Dataset& data, Device device, int64_t bytes) {
   Recipe tried = recipe;
-  const auto fits = [&](int64_t batch) {
-    tried.batch_size = static_cast<int>(batch);
+  const int64_t parts = recipe.micro_batches;  // a batch is so many equal ones
+  const auto fits = [&](int64_t images) {
+    tried.batch_size = static_cast<int>(images * parts);
     try {
       return plan_memory(tried, data, device).total() <= bytes;
     } catch (const Error&) {  // a batch too small for the model's norms
       return false;
     }
   };
-  int64_t fitting = 0, too_large = data.count - recipe.hold_out + 1;
+  int64_t fitting = 0, too_large = (data.count - recipe.hold_out) / parts + 1;
   while (too_large - fitting > 1) {
     const int64_t middle = fitting + (too_large - fitting) / 2;
     (fits(middle) ? fitting : too_large) = middle;
   }
-  return fitting;
+  return fitting * parts;
 }
 
 std::string describe(const MemoryUse& plan, std::optional<int64_t> free) {

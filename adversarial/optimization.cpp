@@ -102,8 +102,8 @@ StepSchedule::StepSchedule(const Recipe& recipe, int64_t total_steps, int64_t st
 StepOptions StepSchedule::at(int64_t step) const {
   return {{.lr = lr(step),
            .momentum = momentum(schedule_, step),
-           .number = step + 1,
            .averaging = averaging(ema_decay_, ema_warmup_steps_, step)},
+          step + 1,
           step >= awp_from_};
 }
 

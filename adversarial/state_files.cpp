@@ -41,11 +41,11 @@ fs::path state_path(const fs::path& folder, int64_t steps) {
   return folder / fmt::format("{}{:08}{}", kPrefix, steps, kSuffix);
 }
 
-std::vector<fs::path> state_files(const fs::path& folder) {
+std::vector<fs::path> state_files(const fs::path& folder, int64_t before) {
   std::vector<std::pair<int64_t, fs::path>> found;
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
-    if (const auto steps = steps_of(at->path().filename().string()))
+    if (const auto steps = steps_of(at->path().filename().string()); steps && *steps < before)
       found.emplace_back(*steps, at->path());
   require(!error, "cannot look into '{}': {}", folder.string(), error.message());
   std::sort(found.rbegin(), found.rend());

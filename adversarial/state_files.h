@@ -2,6 +2,7 @@
 // kept: should the newest be damaged, the one before serves.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <vector>
 
@@ -10,8 +11,9 @@ namespace ringfort {
 // Where the state after so many steps is kept.
 std::filesystem::path state_path(const std::filesystem::path& folder, int64_t steps);
 
-// Those that are there, the newest first.
-std::vector<std::filesystem::path> state_files(const std::filesystem::path& folder);
+// Those that are there, the newest first; only states after fewer than `before` steps.
+std::vector<std::filesystem::path> state_files(const std::filesystem::path& folder,
+                                               int64_t before = INT64_MAX);
 
 // All but the newest two.
 void remove_old_states(const std::filesystem::path& folder);

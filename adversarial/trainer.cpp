@@ -45,6 +45,9 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
     measure_ = [this](Model& model, const AttackInput& images, int steps) {
       return under_validation_attack(model, images, steps);
     };
+  require(recipe.micro_batches >= 1 && recipe.batch_size % recipe.micro_batches == 0,
+          "train: a batch of {} cannot be cut into {} equal micro-batches", recipe.batch_size,
+          recipe.micro_batches);
   const Dtype dtype = parse_dtype(recipe.dtype);
   ModelSpec spec;
   spec.name = recipe.model;
@@ -68,6 +71,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
 
   step_ = std::make_unique<TrainingStep>(exec, *model_, method_, make_optimizer(recipe), dtype,
                                          recipe.micro_batches);
+  step_->optimizer().restart_average(exec);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
   feed_ = std::make_unique<Feed>(
@@ -94,7 +98,7 @@ Trainer::~Trainer() = default;
 
 double Trainer::under_validation_attack(Model& model, const AttackInput& images, int steps) {
   const AttackResult result =
-      attack(exec_, pool_, model, images, validation_attack(recipe_, steps), recipe_.batch_size);
+      attack(exec_, pool_, model, images, validation_attack(recipe_, steps), pass_images());
   const auto standing = std::count(result.fooled.begin(), result.fooled.end(), uint8_t{0});
   return static_cast<double>(standing) / static_cast<double>(result.fooled.size());
 }
@@ -145,8 +149,9 @@ StepTotals Trainer::take_totals() {
                                                 : fmt::format("{} steps from step {}",
                                                               totals.skipped, totals.first_skipped);
   observer_->on_message(fmt::format(
-      "{}: the loss or its gradient was not finite; nothing was changed by it ({} skipped so far)",
-      which, skipped_));
+      "{}: the loss or its gradient was not finite; nothing was changed by it ({} skipped so far); "
+      "ringfort replay RUN {} shows where",
+      which, skipped_, totals.first_skipped));
   require(skipped_ <= recipe_.max_skipped,
           "train: {} steps by step {} had no finite loss and gradient, and no more than {} are "
           "allowed (--max-skipped); lower --lr (now {}) or, where this is early in training, raise "
@@ -183,10 +188,7 @@ bool Trainer::run_epoch(int epoch, int64_t first_step) {
   bool healthy = true;
   while (healthy && result_.steps < end) {
     run_step(key);
-    const bool probe =
-        recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
-    if (probe || result_.steps % recipe_.log_every == 0 || result_.steps == total_steps_)
-      healthy = record_steps(probe);
+    healthy = after_step();
     const bool stop = observer_->stop_requested();
     if (healthy && (stop || (recipe_.save_every > 0 && result_.steps % recipe_.save_every == 0)))
       save_state_file();
@@ -200,10 +202,20 @@ bool Trainer::run_epoch(int epoch, int64_t first_step) {
   return healthy;
 }
 
+// Records and probes where it is time to; false where training must stop.
+bool Trainer::after_step() {
+  const bool probe =
+      recipe_.probe_every > 0 && result_.steps % recipe_.probe_every == 0 && probe_.x_nat;
+  if (!probe && result_.steps % recipe_.log_every != 0 && result_.steps != total_steps_)
+    return true;
+  return record_steps(probe);
+}
+
 // Tells of the steps since the last record; false where training must stop. Only here does the host
 // wait for the device.
 bool Trainer::record_steps(bool probe) {
   const StepTotals totals = take_totals();
+  if (totals.images == 0) return true;  // all were skipped: there is nothing to tell or to probe
   StepRecord record;
   record.step = result_.steps;
   record.total_steps = total_steps_;
@@ -268,7 +280,8 @@ void Trainer::finish_epoch(int epoch) {
     observer_->on_message(fmt::format("in epoch {}, {}", record.epoch, describe(broken_of_epoch_)));
   // A network that answers every class alike has this loss.
   const double guessing = std::log(static_cast<double>(model_->spec().classes));
-  if (record.train_loss >= guessing)
+  const bool cross_entropy = method_.outer.kind == OuterLossKind::kCrossEntropy;
+  if (cross_entropy && record.train_loss >= guessing)
     observer_->on_message(
         fmt::format("the training loss of epoch {}, {:.3f}, is no better than guessing ({:.3f}); "
                     "if that stays so, a smaller --lr helps",
@@ -300,17 +313,17 @@ void Trainer::with_kept_weights(uint32_t epoch, const std::function<void()>& bod
 // The running statistics become the mean over some batches of the epoch, under the training attack,
 // of the weights as they now are.
 void Trainer::estimate_statistics(uint32_t epoch) {
-  constexpr int64_t kBatches = 32;
+  const int64_t most = exec_.planned() ? 1 : 32;  // they all take the same memory
   feed_->start_epoch(epoch);
-  const int64_t batches = std::min(kBatches, feed_->loader().batches_per_epoch());
+  const int64_t batches = std::min(most, feed_->loader().batches_per_epoch());
   for (int64_t batch = 0; batch < batches; ++batch)
-    step_->observe_statistics(next_input(epoch), batch);
+    step_->observe_statistics(pool_, next_input(epoch), batch);
 }
 
 // Of the weights as they now are, live or averaged.
 void Trainer::validate_and_save(EpochRecord& record) {
   if (validation_.x_nat) {
-    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, recipe_.batch_size);
+    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, pass_images());
     const auto labels = to_vector<int32_t>(exec_, validation_.labels);
     int64_t correct = 0;
     for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];

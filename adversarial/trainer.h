@@ -11,6 +11,7 @@
 #include "adversarial/method.h"
 #include "adversarial/observer.h"
 #include "adversarial/optimization.h"
+#include "adversarial/replay.h"
 #include "adversarial/training_step.h"
 #include "engine/data/dataset.h"
 #include "engine/data/feed.h"
@@ -47,6 +48,12 @@ class Trainer {
   // Every save_every steps, and when the observer asks to stop, the state of training is saved
   // there too (state_files.h). Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
+  // Goes to step `step`, from 1, as run() would, but writes nothing, and takes that step apart.
+  // progress: told how many steps are done. Called once, instead of run(). Errors: training has
+  // fewer steps, is beyond this one already, or stops before it.
+  StepReplay replay(int64_t step, const std::function<void(int64_t)>& progress);
+
+  int64_t steps_done() const { return result_.steps; }
   Model& model() { return *model_; }
   const Optimizer& optimizer() const { return step_->optimizer(); }
 
@@ -63,8 +70,12 @@ class Trainer {
   int64_t steps_per_epoch() const {
     return feed_->loader().batches_per_epoch() / recipe_.micro_batches;
   }
+  // Images that go through the network together.
+  int64_t pass_images() const { return recipe_.batch_size / recipe_.micro_batches; }
   bool run_epoch(int epoch, int64_t first_step);
   void run_step(uint32_t epoch);
+  bool after_step();
+  StepReplay take_apart(uint32_t epoch);   // the next step
   AttackInput next_input(uint32_t epoch);  // the feed's next batch
   bool record_steps(bool probe);
   std::vector<NamedView> state() const;

@@ -66,7 +66,7 @@ void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
   if (work.first) {
     copy_view(exec_, statistics_, params.flat_statistics());
     optimizer_.set(exec_, options.update);
-    const auto number = static_cast<double>(options.update.number);
+    const auto number = static_cast<double>(options.number);
     to_device(exec_, number_, &number);
   }
   take_batch(batch);
@@ -76,7 +76,7 @@ void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
   params.statistics_changed();
 }
 
-void TrainingStep::observe_statistics(const AttackInput& batch, int64_t number) {
+void TrainingStep::observe_statistics(Pool& pool, const AttackInput& batch, int64_t number) {
   ParamStore& params = model_.params();
   // An attack in training mode moves them, too, but counts for nothing here.
   copy_view(exec_, statistics_, params.flat_statistics());
@@ -88,7 +88,7 @@ void TrainingStep::observe_statistics(const AttackInput& batch, int64_t number) 
   for (int64_t i = 0; i < passes; ++i) {
     PassOptions options{Wrt::kNothing, BnMode::kBatchAndUpdate, dtype_};
     options.statistics_share = 1 / static_cast<float>(number * passes + i + 1);
-    Pass p(exec_, training_pool_, params, options);
+    Pass p(exec_, pool, params, options);
     model_.forward(p, p.input(seen[static_cast<size_t>(i)]));
   }
   params.statistics_changed();
@@ -105,18 +105,34 @@ Graph& TrainingStep::graph_for(const Work& work) {
       .first->second;
 }
 
-void TrainingStep::train(const Work& work) {
-  const int64_t images = batch_.x_adv.shape().n * micro_batches_;
-  const auto gradient = [&](BnMode bn) {
-    PassOptions options{Wrt::kParams, bn, dtype_};
-    options.accumulate = !work.first;
-    return outer_gradient(exec_, training_pool_, model_, outer_, batch_, options, images);
-  };
+OuterResult TrainingStep::gradient(const Work& work, BnMode bn, const Watch* watch) {
+  PassOptions options{Wrt::kParams, bn, dtype_};
+  options.accumulate = !work.first;
+  options.watch = watch;
+  return outer_gradient(exec_, training_pool_, model_, outer_, batch_, options,
+                        batch_.x_adv.shape().n * micro_batches_);
+}
+
+OuterResult TrainingStep::watch(const AttackInput& batch, const StepOptions& options,
+                                const Watch& watch) {
+  const Work work{true, true, perturbation_ && options.perturb};
+  watch("the images", batch.x_nat);
+  take_batch(batch);
+  watch("the attacked images", batch_.x_adv);
   if (work.perturb) {
-    gradient(BnMode::kBatch);
+    gradient(work, BnMode::kBatch, &watch);
+    perturbation_->perturb(exec_);
+    watch("the perturbed weights", model_.params().flat_master());
+  }
+  return gradient(work, BnMode::kBatchAndUpdate, &watch);
+}
+
+void TrainingStep::train(const Work& work) {
+  if (work.perturb) {
+    gradient(work, BnMode::kBatch);
     perturbation_->perturb(exec_);
   }
-  const OuterResult result = gradient(BnMode::kBatchAndUpdate);
+  const OuterResult result = gradient(work, BnMode::kBatchAndUpdate);
   if (work.first) clear(exec_, sums_);
   add_batch_totals(exec_, sums_.samples(0, 1), sums_.samples(1, 1), result.loss, result.prediction,
                    batch_.labels);

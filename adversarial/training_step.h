@@ -26,7 +26,8 @@ struct StepTotals {
 };
 
 struct StepOptions {
-  UpdateOptions update;
+  UpdateOptions update = {};
+  int64_t number = 1;   // of the step, by which it is told where it is skipped
   bool perturb = true;  // the weights, where the method does that at all
 };
 
@@ -45,9 +46,14 @@ class TrainingStep {
   // not wait for the device.
   void run(const AttackInput& batch, const StepOptions& options);
 
+  // Forms the gradient of a step of one call of run() with every value watched; weights stay, but
+  // for a perturbation, and a step must not follow.
+  OuterResult watch(const AttackInput& batch, const StepOptions& options, const Watch& watch);
+
   // Moves the running statistics towards those of this batch, as a step's passes see it, so that
   // after batches 0 ... k they are the mean over all of these. The weights stay.
-  void observe_statistics(const AttackInput& batch, int64_t number);
+  // pool: not one of the graphs'.
+  void observe_statistics(Pool& pool, const AttackInput& batch, int64_t number);
 
   // Of the steps since the last call; waits until they are done.
   StepTotals take_totals();
@@ -74,6 +80,7 @@ class TrainingStep {
     auto operator<=>(const Work&) const = default;
   };
   void take_batch(const AttackInput& batch);
+  OuterResult gradient(const Work& work, BnMode bn, const Watch* watch = nullptr);
   void train(const Work& work);
   void finish_step(const Work& work);
   Graph& graph_for(const Work& work);

@@ -1,7 +1,5 @@
 #include "engine/optimizer.h"
 
-#include <cmath>
-
 #include "kernels/device_memory.h"
 #include "kernels/update.h"
 
@@ -17,7 +15,12 @@ Optimizer::Optimizer(ParamStore& params, const OptimizerOptions& options)
     return tensor;
   };
   first_ = zeros(master.shape, master.dtype);
-  if (has_moments()) second_ = zeros(master.shape, master.dtype);
+  if (has_moments()) {
+    second_ = zeros(master.shape, master.dtype);
+    means_ = Tensor(pool_, vector_shape(MeanWeights::kCount), Dtype::kFloat64);
+    const MeanWeights none;
+    write_now(device, means_, &none);
+  }
   if (options.average) average_ = zeros(master.shape, master.dtype);
   rates_ = zeros(vector_shape(StepRates::kCount), Dtype::kFloat64);
   check_ = zeros(vector_shape(GradientCheck::kCount), Dtype::kFloat64);
@@ -31,17 +34,14 @@ Optimizer::Optimizer(ParamStore& params, const OptimizerOptions& options)
 }
 
 void Optimizer::set(Exec& exec, const UpdateOptions& update) {
-  const auto correction = [&](double beta) {
-    return options_.bias_correction ? 1 - std::pow(beta, static_cast<double>(update.number)) : 1.0;
-  };
-  const StepRates rates{update.lr, update.momentum, correction(update.momentum),
-                        correction(options_.second_beta), update.averaging};
+  const StepRates rates{update.lr, update.momentum, update.averaging};
   to_device(exec, rates_, &rates);
 }
 
 void Optimizer::step(Exec& exec, const View& loss, const View& from) {
   segment_squares(exec, squares_, params_.flat_gradient(), params_.segment_table());
   check_gradient(exec, check_, squares_, loss, options_.clip_grad);
+  if (means_) count_update(exec, means_, rates_, check_, options_.second_beta);
   const View master = params_.flat_master();
   const UpdateBuffers buffers{from.data != nullptr ? from : master,
                               master,
@@ -52,7 +52,8 @@ void Optimizer::step(Exec& exec, const View& loss, const View& from) {
                               params_.segment_table(),
                               decay_,
                               rates_,
-                              check_};
+                              check_,
+                              means_ && options_.bias_correction ? means_.view() : View{}};
   const double decay = options_.weight_decay;
   switch (options_.kind) {
     case OptimizerKind::kSgd:
@@ -83,10 +84,16 @@ void Optimizer::step(Exec& exec, const UpdateOptions& update, const View& loss, 
   step(exec, loss, from);
 }
 
+void Optimizer::restart_average(Exec& exec) {
+  if (average_) copy_view(exec, average_, params_.flat_master());
+}
+
 std::vector<NamedView> Optimizer::state() const {
   std::vector<NamedView> all;
   if (has_moments())
-    all = {{"optimizer.first_moment", first_}, {"optimizer.second_moment", second_}};
+    all = {{"optimizer.first_moment", first_},
+           {"optimizer.second_moment", second_},
+           {"optimizer.mean_weights", means_}};
   else
     all = {{"optimizer.momentum", first_}};
   if (average_) all.push_back({"optimizer.average", average_});

@@ -37,12 +37,12 @@ struct OptimizerOptions {
 struct UpdateOptions {
   double lr = 0;
   double momentum = 0.9;  // beta1 of Adam, AdamW and LAMB
-  int64_t number = 1;     // of updates with this one: Adam's t
   double averaging = 0;   // a in average <- a average + (1 - a) w; 0: the average is w
 };
 
 class Optimizer {
  public:
+  // An average begins at 0 until restart_average().
   Optimizer(ParamStore& params, const OptimizerOptions& options);
 
   // One update from the flat gradient. A gradient that is not finite, or a loss (one number on the
@@ -61,6 +61,9 @@ class Optimizer {
   // The averaged weights, laid out as the master; no data where none are kept.
   View average() const { return average_ ? average_.view() : View{}; }
 
+  // The average is the weights as they now are: for whoever has written to them.
+  void restart_average(Exec& exec);
+
   // All that it remembers between steps.
   std::vector<NamedView> state() const;
   int64_t bytes_reserved() const { return pool_.bytes_reserved(); }
@@ -78,6 +81,7 @@ class Optimizer {
   Pool pool_;
   Tensor first_, second_;  // momentum, or Adam's two means
   Tensor average_;
+  Tensor means_;          // MeanWeights, of methods that have moments
   Tensor rates_, check_;  // StepRates, GradientCheck
   // Per segment, float64: whether it decays; whether its trust ratio is its own; squared norms of
   // its gradient (LAMB: of its direction) and its weights; its trust ratio.

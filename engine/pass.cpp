@@ -12,13 +12,20 @@ Pass::Pass(Exec& exec_in, Pool& pool_in, ParamStore& params_in, PassOptions opti
       params(params_in),
       options(options_in),
       on_ready_(std::move(on_ready)),
-      uses_(params_in.segments().size()) {}
+      uses_(params_in.segments().size()) {
+  if (options.watch != nullptr)
+    tape.on_record = [this](const Tensor& value) {
+      (*options.watch)(last_used_.empty() ? "the first value" : "the value after " + last_used_,
+                       value);
+    };
+}
 
 Var Pass::input(Tensor x) {
   return wants_input_gradient() ? tape.leaf(std::move(x)) : Var{std::move(x), -1};
 }
 
 bool Pass::uses(ParamId id) {
+  if (options.watch != nullptr) last_used_ = params.segment(id).name;
   if (!wants_parameter_gradients()) return false;
   ++uses_.at(static_cast<size_t>(id)).pending;
   return true;

@@ -26,6 +26,10 @@ struct DropoutDraw {
   Tensor samples;  // (N) int64, data-set indices
 };
 
+// Told every value of a pass as it is computed, and every parameter's gradient: what it is, and it.
+// For whoever looks for the cause of something; a pass that is recorded has none.
+using Watch = std::function<void(const std::string& what, const View& value)>;
+
 struct PassOptions {
   Wrt wrt = Wrt::kNothing;
   BnMode bn = BnMode::kRunning;
@@ -34,6 +38,7 @@ struct PassOptions {
   bool accumulate = false;
   // Share of a batch in the running statistics that kBatchAndUpdate moves; 0: each norm's own.
   float statistics_share = 0;
+  const Watch* watch = nullptr;          // outlives the pass
   const DropoutDraw* dropout = nullptr;  // none, as in every attack and evaluation: nothing drops
 };
 
@@ -73,6 +78,8 @@ class Pass {
   template <class Write>
   void write_gradient(ParamId id, Write&& write) {
     write(params.gradient(id), beta_for(id));
+    if (options.watch != nullptr)
+      (*options.watch)("the gradient of " + params.segment(id).name, params.gradient(id));
     contribution_done(id);
   }
 
@@ -127,7 +134,8 @@ class Pass {
 
   OnReady on_ready_;
   std::vector<Use> uses_;
-  size_t announced_ = 0;  // parameters already announced, in memory order
+  std::string last_used_;  // name of the parameter; kept where there is a watch
+  size_t announced_ = 0;   // parameters already announced, in memory order
   bool backward_ran_ = false;
   int64_t gradients_written_ = 0;
 };

@@ -54,8 +54,11 @@ double scheduled(const Schedule& s, double at) {
       const double start = s.lr / s.div_factor;
       return one_cycle(s, at, start, s.lr, start / s.final_div_factor);
     }
-    case ScheduleKind::kPolynomial:
-      return s.min_lr + (s.lr - s.min_lr) * std::pow(1 - at / total, s.power);
+    case ScheduleKind::kPolynomial: {
+      const auto warmup = static_cast<double>(s.warmup_steps);
+      const double share = std::max(0.0, at - warmup) / (total - warmup);
+      return s.min_lr + (s.lr - s.min_lr) * std::pow(1 - share, s.power);
+    }
   }
   return s.lr;
 }

@@ -16,7 +16,8 @@ enum class ScheduleKind {
   // lr / div_factor -> lr at `peak` -> lr / div_factor / final_div_factor, along half cosines:
   // PyTorch's OneCycleLR (Smith and Topin 2017)
   kOneCycle,
-  kPolynomial,  // min_lr + (lr - min_lr) (1 - share of training)^power, as LARS is run with
+  // min_lr + (lr - min_lr) (1 - share)^power of what follows the warm-up, as LARS and LAMB are run
+  kPolynomial,
 };
 
 struct Schedule {
@@ -24,8 +25,8 @@ struct Schedule {
   double lr = 0.1;
   int64_t total_steps = 1;
   // Over the first steps the schedule's rate is scaled by a factor that rises linearly to 1. The
-  // schedule's clock runs from step 0, so a warm-up only ever lowers a rate, and nothing jumps
-  // where it ends.
+  // schedule's clock runs from step 0 (that of kPolynomial from the end of the warm-up), so a
+  // warm-up only ever lowers a rate, and nothing jumps where it ends.
   int64_t warmup_steps = 0;
   double peak = 0.4;               // share of training, in (0, 1)
   std::vector<double> milestones;  // shares of training, ascending

@@ -5,6 +5,7 @@ namespace ringfort {
 Var Tape::leaf(Tensor value) { return record(std::move(value), nullptr); }
 
 Var Tape::record(Tensor value, Vjp vjp) {
+  if (on_record) on_record(value);
   nodes_.push_back({std::move(vjp), {}});
   return {std::move(value), static_cast<int>(nodes_.size()) - 1};
 }

@@ -64,6 +64,9 @@ class Tape {
   Var leaf(Tensor value);
   Var record(Tensor value, Vjp vjp);
 
+  // Called with every value that is recorded, where it is set.
+  std::function<void(const Tensor& value)> on_record;
+
   // The place for a target's gradient: new memory with beta 0 on first use, the sum so far with
   // beta 1 later.
   Destination destination(Exec& exec, Pool& pool, const GradientTarget& target);

@@ -21,11 +21,17 @@ struct AtStep {
   Formula formula;
   const StepRates* rates_at;
   const GradientCheck* check_at;
+  const MeanWeights* means_at;
   StepNumbers step = {};
 
   HD AtStep resolve() const {
     AtStep now = *this;
-    now.step = {*rates_at, *check_at};
+    now.step.rates = *rates_at;
+    now.step.check = *check_at;
+    if (means_at != nullptr) {
+      now.step.first_correction = 1 - means_at->first;
+      now.step.second_correction = 1 - means_at->second;
+    }
     return now;
   }
   template <class... S>
@@ -70,7 +76,8 @@ struct Update {
 
 template <class Formula>
 AtStep<Formula> at_step(const Formula& formula, const UpdateBuffers& buffers) {
-  return {formula, buffers.rates.as<const StepRates>(), buffers.check.as<const GradientCheck>()};
+  return {formula, buffers.rates.as<const StepRates>(), buffers.check.as<const GradientCheck>(),
+          buffers.means.as<const MeanWeights>()};
 }
 
 template <size_t kFirst, size_t kSecond>
@@ -124,6 +131,18 @@ struct LambSquares {
   HD Results<S, 2> operator()(S m, S v, S seen, S decay) const {
     const S u = direction(m, v, seen, decay);
     return {{seen * seen, u * u}};
+  }
+};
+
+struct CountUpdate {
+  MeanWeights* means;
+  const StepRates* rates;
+  const GradientCheck* check;
+  double second_beta;
+  HD void operator()(int64_t) const {
+    if (check->finite == 0) return;
+    means->first *= rates->momentum;
+    means->second *= second_beta;
   }
 };
 
@@ -183,6 +202,12 @@ void lamb_update(Exec& exec, const UpdateBuffers& buffers, const LayerNorms& nor
       {norms.w_squares, norms.other_squares, norms.adapted});
   update_weights(exec, update, buffers, std::array<View, 0>{}, std::array{m, v, buffers.seen},
                  std::array{buffers.decay, norms.ratio});
+}
+
+void count_update(Exec& exec, View means, View rates, View check, double second_beta) {
+  for_each(exec, 1, 1,
+           CountUpdate{means.as<MeanWeights>(), rates.as<const StepRates>(),
+                       check.as<const GradientCheck>(), second_beta});
 }
 
 void exchange(Exec& exec, View a, View b) { map(exec, Exchange{}, {a, b}, {a, b}); }

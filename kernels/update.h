@@ -16,11 +16,16 @@ namespace ringfort {
 // Of one step; float64 on the device, in this order.
 struct StepRates {
   double lr = 0;
-  double momentum = 0;  // of SGD and LARS; beta1 of Adam and LAMB
-  // 1 - beta^t of Adam's two means at update t, or 1 for no correction of their bias.
-  double first_correction = 1, second_correction = 1;
+  double momentum = 0;   // of SGD and LARS; beta1 of Adam and LAMB
   double averaging = 0;  // a in average <- a average + (1 - a) w
-  static constexpr int64_t kCount = 5;
+  static constexpr int64_t kCount = 3;
+};
+
+// Of Adam's two means over t updates: the products of their betas, which are what the zeros they
+// began with still weigh, and so 1 - them what they are to be divided by. float64 on the device.
+struct MeanWeights {
+  double first = 1, second = 1;
+  static constexpr int64_t kCount = 2;
 };
 
 // What check_gradient found; float64 on the device, in this order.
@@ -34,6 +39,7 @@ struct GradientCheck {
 struct StepNumbers {
   StepRates rates;
   GradientCheck check;
+  double first_correction = 1, second_correction = 1;  // 1 - MeanWeights; 1: no correction
 
   template <class S>
   HD S clipped(S gradient) const {
@@ -97,8 +103,8 @@ struct AdamDirection {
   template <class S>
   HD S operator()(const StepNumbers& step, S m, S v, S seen, S decay) const {
     using std::sqrt;
-    const S mean = m / S(step.rates.first_correction);
-    const S square = v / S(step.rates.second_correction);
+    const S mean = m / S(step.first_correction);
+    const S square = v / S(step.second_correction);
     return mean / (sqrt(square) + S(eps)) + decay * S(weight_decay) * seen;
   }
 };
@@ -166,7 +172,11 @@ struct UpdateBuffers {
   View decay;  // per segment: 1 where it decays, else 0; float64
   View rates;  // StepRates
   View check;  // GradientCheck
+  View means;  // MeanWeights of this update; without data: no bias is corrected
 };
+
+// means: those of one update more, where check says that there is one.
+void count_update(Exec& exec, View means, View rates, View check, double second_beta);
 
 void sgd_update(Exec& exec, const UpdateBuffers& buffers, View m, const SgdUpdate& update);
 void adam_update(Exec& exec, const UpdateBuffers& buffers, View m, View v,
@@ -198,7 +208,8 @@ void segment_squares(Exec& exec, View squares, View flat, const SegmentTable& ta
 
 // check.scale = min(1, longest / norm), the norm of the gradient over all segments, which makes it
 // no longer than `longest` (Pascanu et al. 2013; 0: any length). check.finite = whether norm and
-// loss, one number, are; a loss without data is.
+// loss, one number, are; a loss without data is. Squares of float32 numbers are float32:
+// beyond 1.8e19 an element counts as not finite.
 void check_gradient(Exec& exec, View check, View squares, View loss, double longest);
 
 }  // namespace ringfort

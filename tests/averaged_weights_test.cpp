@@ -57,6 +57,26 @@ TEST_CASE("the average is validated and kept, the weights go on as without it", 
   }
 }
 
+TEST_CASE("the average begins at the weights that training begins with", "[trainer]") {
+  Recipe recipe = averaged();
+  recipe.max_steps = 1;
+  recipe.lr = 1e-30;
+  recipe.weight_decay = 0;
+  ScriptedRun still(recipe, six_batches(), {});  // the weights as they begin
+  recipe.lr = 0.05;
+  ScriptedRun run(recipe, six_batches(), {});
+  const auto floats = [](const std::vector<std::byte>& bytes) {
+    std::vector<float> values(bytes.size() / sizeof(float));
+    std::memcpy(values.data(), bytes.data(), bytes.size());
+    return values;
+  };
+  const std::vector<float> before = floats(still.now().weights), after = floats(run.now().weights),
+                           average = floats(average_of(run.now()));
+  CHECK(before != after);
+  for (size_t i = 0; i < average.size(); ++i)  // the first step's share is 1 - 1 / 10
+    CHECK(average[i] == Approx(0.1f * before[i] + 0.9f * after[i]).margin(1e-7));
+}
+
 TEST_CASE("through its warm-up the average is the weights", "[trainer]") {
   Recipe recipe = averaged();
   recipe.ema_warmup = 1;

@@ -75,6 +75,28 @@ TEST_CASE("Linf: start and ten steps stay in the ball and exactly in the box") {
   }
 }
 
+TEST_CASE("nearby start: noise of 0.001 around the image, within ball and box") {
+  const Shape shape{50, 8, 8, 3};
+  const Buffer nat(Dtype::kFloat64, shape, random_vector(shape.count(), 1, 0.1, 0.9)),
+      x(Dtype::kFloat64, shape), close(Dtype::kFloat64, shape);
+  const testing::DeviceVector<int64_t> samples = sample_indices(50);
+  Exec exec(kTestDevice, 2);
+  const RandomKey key{5, Purpose::kAttackStart, 2};
+  nearby_start(exec, x, nat, {0.1f, 0, 1}, key, samples.data());
+  nearby_start(exec, close, nat, {0.0005f, 0, 1}, key, samples.data());
+  const std::vector<double> from = nat.values(), to = x.values(), cut = close.values();
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < from.size(); ++i) {
+    const double d = to[i] - from[i];
+    sum += d;
+    squares += d * d;
+    CHECK(std::abs(cut[i] - from[i]) <= 0.0005 * (1 + 1e-6));
+  }
+  const auto n = static_cast<double>(from.size());
+  CHECK(std::abs(sum / n) < 5 * 0.001 / std::sqrt(n));
+  CHECK(std::sqrt(squares / n) == Approx(0.001).epsilon(5 / std::sqrt(2 * n)));
+}
+
 TEST_CASE("Linf step: alpha times the sign, cut by ball and box") {
   const auto step = [](float x, float grad, float nat) {
     return LinfStep{0.25f, {0.5f, 0, 1}}(x, grad, nat);

@@ -41,7 +41,8 @@ struct Weights {
       w_squares{Dtype::kFloat64, vector_shape(4)}, squares{Dtype::kFloat64, vector_shape(4)},
       ratios{Dtype::kFloat64, vector_shape(4)},
       rates{Dtype::kFloat64, vector_shape(StepRates::kCount)},
-      check{Dtype::kFloat64, vector_shape(GradientCheck::kCount), {1, 1}};
+      check{Dtype::kFloat64, vector_shape(GradientCheck::kCount), {1, 1}},
+      means{Dtype::kFloat64, vector_shape(MeanWeights::kCount), {1, 1}};
   std::vector<double> plain_w, plain_m, plain_v, plain_average;
 
   static std::vector<SegmentPart> laid_out() {
@@ -69,7 +70,7 @@ struct Weights {
         plain_v(v.values()),
         plain_average(average.values()) {}
 
-  UpdateBuffers buffers(bool averaged, bool copied, const View& seen) const {
+  UpdateBuffers buffers(bool averaged, bool copied, const View& seen, bool corrected = true) const {
     return {w,
             seen,
             gradient,
@@ -79,7 +80,8 @@ struct Weights {
             table,
             decays,
             rates,
-            check};
+            check,
+            corrected ? means.view() : View{}};
   }
 
   void update(Exec& exec, const Settings& s, const UpdateBuffers& at) const {
@@ -160,12 +162,12 @@ void check_updates(const Settings& s, Dtype dtype, bool averaged, bool copied, b
     const Buffer other(dtype, vector_shape(at.total), random_vector(at.total, seed + 1));
     const double clip = t == 2 ? 0.75 : 1, averaging = 0.25 * t;
     at.check.set({clip, 1});
-    at.rates.set({kLr, kMomentum, s.correction ? 1 - std::pow(kMomentum, t) : 1,
-                  s.correction ? 1 - std::pow(kSecondBeta, t) : 1, averaging});
+    at.rates.set({kLr, kMomentum, averaging});
+    count_update(exec, at.means, at.rates, at.check, kSecondBeta);
     std::vector<double> g = at.gradient.values();
     for (double& x : g) x *= clip;
     const std::vector<double> seen = moved ? other.values() : at.w.values();
-    at.update(exec, s, at.buffers(averaged, copied, moved ? other : at.w));
+    at.update(exec, s, at.buffers(averaged, copied, moved ? other : at.w, s.correction));
     at.plain_update(s, g, seen, t, averaging);
   }
   const double tolerance = dtype == Dtype::kFloat64 ? 1e-14 : 64 * FLT_EPSILON;
@@ -210,7 +212,8 @@ TEST_CASE("a step without a finite gradient changes no weight, state, average or
   for (const Settings& s : kSettings) {
     Weights at(Dtype::kFloat32);
     Exec exec(kTestDevice, 2);
-    at.rates.set({kLr, kMomentum, 0.5, 0.5, 0.5});
+    at.rates.set({kLr, kMomentum, 0.5});
+    at.means.set({0.5, 0.5});
     at.gradient.set(random_vector(at.total, 5));
     at.update(exec, s, at.buffers(true, true, at.w));
     const std::vector<std::vector<double>> before = {at.w.values(), at.m.values(), at.v.values(),
@@ -235,7 +238,7 @@ TEST_CASE("a step without a finite gradient changes no weight, state, average or
 TEST_CASE("an update from weights that were moved for the gradient starts where they were") {
   Weights at(Dtype::kFloat32);
   Exec exec(kTestDevice, 2);
-  at.rates.set({0, 0, 1, 1, 0});  // nothing moves
+  at.rates.set({0, 0, 0});  // nothing moves
   at.gradient.set(random_vector(at.total, 5));
   const Buffer moved(Dtype::kFloat32, vector_shape(at.total), random_vector(at.total, 6));
   const std::vector<double> w = at.w.values(), gap = moved.values();
@@ -246,6 +249,22 @@ TEST_CASE("an update from weights that were moved for the gradient starts where 
   for (const SegmentPart& part : at.parts)
     CHECK(std::equal(got.begin() + part.first, got.begin() + part.last, w.begin() + part.first));
   CHECK(got[5] == gap[5]);  // between segments
+}
+
+TEST_CASE("only updates that are made count towards Adam's correction of its bias") {
+  Exec exec(kTestDevice, 1);
+  Buffer means(Dtype::kFloat64, vector_shape(2), {1, 1}), check(Dtype::kFloat64, vector_shape(2)),
+      rates(Dtype::kFloat64, vector_shape(3));
+  const auto count = [&](double momentum, bool finite) {
+    rates.set({0.1, momentum, 0});
+    check.set({1, finite ? 1.0 : 0.0});
+    count_update(exec, means, rates, check, 0.75);
+    return means.values();
+  };
+  using Means = std::vector<double>;
+  CHECK((count(0.5, true) == Means{0.5, 0.75}));
+  CHECK((count(0.25, false) == Means{0.5, 0.75}));
+  CHECK((count(0.25, true) == Means{0.125, 0.5625}));  // a momentum that cycles
 }
 
 TEST_CASE("trust ratios: 1 for what has no norm or is not layer-wise") {

@@ -106,6 +106,38 @@ TEST_CASE("memory plan: a planned training takes what a real one takes", "[memor
       }
 }
 
+TEST_CASE("memory plan: what is trained beside the weights is planned, too", "[memory]") {
+  const Dataset data = quarters(100, 3);
+  Recipe recipe = resnet_recipe();
+  recipe.on_collapse = "continue";
+  SECTION("TRADES keeps two passes") { recipe.method = "trades"; }
+  SECTION("weight perturbation") { recipe.awp_gamma = 0.01; }
+  SECTION("moments and an average") {
+    recipe.opt = "adamw";
+    recipe.ema_decay = 0.9;
+    recipe.ema_statistics = "re-estimate";
+  }
+  SECTION("micro-batches") { recipe.micro_batches = 4; }
+  const MemoryUse planned = plan_memory(recipe, data, kCpu), taken = memory_of_run(recipe, data),
+                  plain = plan_memory(resnet_recipe(), data, kCpu);
+  CHECK(taken.weights == planned.weights);
+  CHECK(taken.attack == planned.attack);
+  CHECK(taken.training == planned.training);
+  CHECK(taken.evaluation <= planned.evaluation + planned.evaluation / 4);
+  CHECK(planned.total() != plain.total());
+  if (recipe.micro_batches > 1) CHECK(planned.training < plain.training / 2);
+}
+
+TEST_CASE("memory plan: the largest batch is one that micro-batches divide", "[memory]") {
+  const Dataset data = quarters(100, 3);
+  Recipe recipe = resnet_recipe();
+  recipe.micro_batches = 4;
+  const int64_t bytes = plan_memory(recipe, data, kCpu).total();
+  const int64_t largest = largest_batch(recipe, data, kCpu, bytes);
+  CHECK(largest >= recipe.batch_size);
+  CHECK(largest % 4 == 0);
+}
+
 TEST_CASE("memory plan: a planned attack of an evaluation takes what a real one takes",
           "[memory]") {
   const auto peak = [](Device device, const char* name, int64_t samples, int64_t batch) {

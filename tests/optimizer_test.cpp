@@ -110,7 +110,7 @@ TEST_CASE("A snapshot brings back weights, statistics and state, bit for bit", "
       const View statistics = store.params.flat_statistics();
       for (int64_t i = 0; i < statistics.count(); ++i) statistics.as<float>()[i] += 0.5f;
       store.params.statistics_changed();
-      optimizer.step(exec, {.lr = kLr, .number = number + 1, .averaging = 0.5});
+      optimizer.step(exec, {.lr = kLr, .averaging = 0.5});
     };
     const auto state = [&] {
       std::vector<std::vector<std::byte>> all = {bytes_of(store.params.flat_copy())};
@@ -119,7 +119,7 @@ TEST_CASE("A snapshot brings back weights, statistics and state, bit for bit", "
       return all;
     };
     const bool moments = kind != OptimizerKind::kSgd && kind != OptimizerKind::kLars;
-    CHECK(state().size() == (moments ? 6 : 5));
+    CHECK(state().size() == (moments ? 7 : 5));
     step(0);
     const auto before = state();
     const Snapshot snapshot(exec, pool, store.params, optimizer);
@@ -170,7 +170,7 @@ TEST_CASE("The update leaves gradients, statistics and padding alone", "[optimiz
   CHECK(bytes_of(store.params.flat_gradient()) == gradient);
   CHECK(bytes_of(store.params.flat_statistics()) == statistics);
   for (const NamedView& part : training_state(store.params, optimizer)) {
-    if (part.name == "statistics") continue;
+    if (part.view.count() != store.params.flat_master().count()) continue;
     INFO(part.name);
     Vector values = values_of(part.view);
     for (const Segment& segment : store.params.segments())

@@ -97,7 +97,36 @@ class Session {
 TEST_CASE("a training resumed at any step has the bytes of one that was never stopped",
           "[resume]") {
   const TempFolder folder;
-  const Recipe recipe = recipe_of();
+  Recipe recipe = recipe_of();
+  SECTION("PGD-AT and SGD") {}
+  SECTION("AdamW and an average with statistics of its own") {
+    recipe.model = "preact_resnet18";
+    recipe.opt = "adamw";
+    recipe.ema_decay = 0.9;
+    recipe.ema_statistics = "re-estimate";
+  }
+  SECTION("LAMB in micro-batches, momentum cycling") {
+    recipe.opt = "lamb";
+    recipe.decay_all = false;
+    recipe.micro_batches = 2;
+    recipe.low_momentum = 0.8;
+  }
+  SECTION("TRADES with weight perturbation from the second epoch on, and LARS") {
+    recipe.method = "trades";
+    recipe.awp_gamma = 0.01;
+    recipe.awp_warmup = 1;
+    recipe.opt = "lars";
+    recipe.decay_all = false;
+    recipe.lr = 5;
+  }
+  SECTION("steps that are skipped") {
+    recipe.opt = "adam";
+    recipe.lr = 1e18;  // the third step's logits overflow
+    recipe.max_skipped = 100;
+    recipe.probe_every = 1000;
+    recipe.hold_out = 0;
+    recipe.max_steps = 12;
+  }
   Session whole(folder / "whole", recipe);
   whole.run();
   const TrainingState state(whole.trainer());

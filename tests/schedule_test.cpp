@@ -159,6 +159,12 @@ TEST_CASE("A polynomial rate falls to its end by its power", "[schedule]") {
   schedule.min_lr = 0.04;
   CHECK(learning_rate(schedule, 0) == 0.2);
   CHECK(learning_rate(schedule, 4) == Approx(0.04 + 0.16 * 0.25));
+  schedule.warmup_steps = 4;  // up to the peak, then the same way down in what is left
+  CHECK(learning_rate(schedule, 0) == Approx(0.05));
+  CHECK(learning_rate(schedule, 3) == 0.2);
+  CHECK(learning_rate(schedule, 4) == 0.2);
+  CHECK(learning_rate(schedule, 6) == Approx(0.04 + 0.16 * 0.25));
+  schedule.warmup_steps = 0;
   schedule.power = 1;
   CHECK(learning_rate(schedule, 6) == Approx(0.04 + 0.16 * 0.25));
 }

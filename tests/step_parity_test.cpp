@@ -75,10 +75,8 @@ void take_steps(ParityCase& c, const Step& step, Optimizer& optimizer) {
       perturbation.perturb(c.exec);
     }
     gradient(BnMode::kBatchAndUpdate);
-    optimizer.step(
-        c.exec,
-        {.lr = kLr, .momentum = kMomentum, .number = number, .averaging = number > 1 ? 0.75 : 0},
-        {}, step.perturbed ? perturbation.weights() : View{});
+    optimizer.step(c.exec, {.lr = kLr, .momentum = kMomentum, .averaging = number > 1 ? 0.75 : 0},
+                   {}, step.perturbed ? perturbation.weights() : View{});
   }
 }
 

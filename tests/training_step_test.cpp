@@ -7,6 +7,7 @@
 #include <limits>
 #include <numeric>
 
+#include "adversarial/attack_steps.h"
 #include "adversarial/input.h"
 #include "engine/snapshot.h"
 #include "kernels/plans.h"
@@ -76,7 +77,7 @@ TEST_CASE("perturbed weights come back bit for bit where nothing moves them", "[
     Training t("preact_resnet18", method);
     const auto before = t.state();
     for (int64_t number = 1; number <= 3; ++number)
-      t.step->run(t.batch(0, 16), {{.lr = 0, .momentum = 0.5, .number = number}});
+      t.step->run(t.batch(0, 16), {{.lr = 0, .momentum = 0.5}, number});
     const auto after = t.state();
     CHECK(after[0] == before[0]);  // copy
     CHECK(after[1] == before[1]);  // weights
@@ -153,7 +154,7 @@ TEST_CASE("a step without a finite loss changes nothing, is counted, and the nex
           const AttackInput batch = t.batch(16 * part, 16);
           if (broken && part == 0)
             batch.x_nat.as<float>()[70] = std::numeric_limits<float>::quiet_NaN();
-          t.step->run(batch, {{.lr = 0.05, .number = number, .averaging = 0.5}});
+          t.step->run(batch, {{.lr = 0.05, .averaging = 0.5}, number});
         }
       };
       run(1, false);
@@ -183,34 +184,61 @@ TEST_CASE("totals of several spans: the first skipped step is kept", "[step]") {
 }
 
 TEST_CASE("statistics estimated anew are the mean over the batches", "[step]") {
-  for (const TrainingMethod& method : {attacked(), by_trades()}) {
+  TrainingMethod tracking = attacked();  // its attack moves statistics of its own
+  tracking.inner->bn = AttackBn::kTrainTrack;
+  tracking.inner->start = AttackStart::kNatural;
+  tracking.inner->alpha = 0;  // so that what is seen does not depend on the statistics before
+  TrainingMethod trades = by_trades();
+  trades.inner->start = AttackStart::kNatural;
+  trades.inner->alpha = 0;
+  for (const TrainingMethod& method : {TrainingMethod{}, tracking, trades}) {
     Training t("preact_resnet18", method);
     const View statistics = t.model->params().flat_statistics();
     const auto weights = bytes_of(t.model->params().flat_master());
-    const auto of_batch = [&](int64_t first) {
-      t.step->observe_statistics(t.batch(first, 16), 0);
+    const auto observe = [&](int64_t batch, int64_t number) {
+      t.step->observe_statistics(t.pool, t.batch(16 * batch, 16), number);
       return values_of(statistics);
     };
-    const auto first = of_batch(0), second = of_batch(16), third = of_batch(32);
-    // The attack goes by the running statistics: by the same ones in each batch it finds the same.
-    for (const auto& values : {first, second}) CHECK(values != third);
-    const double start = statistics.as<float>()[0];
-    CHECK(std::isfinite(start));
-    CHECK(bytes_of(t.model->params().flat_master()) == weights);
-    Training again("preact_resnet18", TrainingMethod{});
-    const View mean = again.model->params().flat_statistics();
     std::vector<std::vector<double>> alone;
-    for (int64_t batch = 0; batch < 3; ++batch) {
-      again.step->observe_statistics(again.batch(16 * batch, 16), 0);
-      alone.push_back(values_of(mean));
-    }
-    for (int64_t batch = 0; batch < 3; ++batch)
-      again.step->observe_statistics(again.batch(16 * batch, 16), batch);
-    std::vector<double> expected(alone[0].size());
+    for (int64_t batch = 0; batch < 3; ++batch) alone.push_back(observe(batch, 0));
+    std::vector<double> mean;
+    for (int64_t batch = 0; batch < 3; ++batch) mean = observe(batch, batch);
+    std::vector<double> expected(mean.size());
     for (size_t i = 0; i < expected.size(); ++i)
       expected[i] = (alone[0][i] + alone[1][i] + alone[2][i]) / 3;
-    CHECK(relative_error(values_of(mean), expected) < 1e-5);
+    CHECK(relative_error(mean, expected) < 1e-5);
+    CHECK(alone[0] != alone[1]);
+    CHECK(bytes_of(t.model->params().flat_master()) == weights);
   }
+}
+
+TEST_CASE("TRADES' attack drives the attacked images' answers away from the images'", "[step]") {
+  Training t("preact_resnet18", by_trades());
+  const AttackInput input = t.batch(0, 16);
+  const auto divergence = [&](int steps) {
+    AttackOptions options = trades({.norm = Norm::kLinf, .eps = 0.1}, steps, 0.02);
+    Pool pool;
+    TrainingAttack attack(t.exec, pool, *t.model, options);
+    const Tensor x_adv = attack.run(input).x_adv;
+    const Tensor natural = natural_logits(t.exec, pool, *t.model, options, input.x_nat);
+    const InputGradient g = input_gradient(t.exec, pool, *t.model, options, x_adv,
+                                           {input.labels, natural}, Wrt::kNothing);
+    double sum = 0;
+    for (const double loss : values_of(g.loss)) {
+      CHECK(loss > -1e-6);
+      sum += loss;
+    }
+    const std::vector<double> x = values_of(input.x_nat), moved = values_of(x_adv);
+    for (size_t i = 0; i < x.size(); ++i) {
+      CHECK(std::abs(moved[i] - x[i]) <= 0.1 + 1e-7);
+      CHECK((moved[i] >= 0 && moved[i] <= 1));
+    }
+    return sum;
+  };
+  const double one = divergence(1), three = divergence(3), ten = divergence(10);
+  CHECK(one > 0);
+  CHECK(three > 2 * one);
+  CHECK(ten > three);
 }
 
 }  // namespace ringfort::test

@@ -113,6 +113,18 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
   option("--json", c.json, "where to write the result [evaluation.json in the run folder]");
 }
 
+void add_replay(CLI::App& app, ReplayCommand& c) {
+  CLI::App* replay = app.add_subcommand(
+      "replay", "Run one step of a training again and say where a number stopped being finite");
+  replay->add_option("RUN", c.run, "run folder")->required();
+  replay->add_option("STEP", c.step, "number of the step, from 1")
+      ->required()
+      ->check(whole_number(1, INT64_MAX));
+  replay->add_option("--data-dir", c.data_dir, "folder of the data set [as in training]")
+      ->take_last()
+      ->type_name("");
+}
+
 std::vector<std::string> naming_names() {
   std::vector<std::string> names;
   for (const Naming& naming : namings()) names.emplace_back(naming.name);
@@ -211,12 +223,14 @@ Command parse_command_line(std::vector<std::string> arguments) {
   app.set_version_flag("--version", fmt::format("ringfort {}", version()));
   TrainCommand train;
   EvaluateCommand evaluate;
+  ReplayCommand replay;
   ExportCommand exported;
   ImportCommand imported;
   ReportCommand report;
   InfoCommand info;
   add_train(app, train);
   add_evaluate(app, evaluate);
+  add_replay(app, replay);
   add_export(app, exported);
   add_import(app, imported);
   app.add_subcommand("report", "Make report.html from what lies in a run folder")
@@ -243,6 +257,7 @@ Command parse_command_line(std::vector<std::string> arguments) {
   refuse_unknown(app);
   if (app.got_subcommand("train")) return train;
   if (app.got_subcommand("evaluate")) return evaluate;
+  if (app.got_subcommand("replay")) return replay;
   if (app.got_subcommand("export")) return exported;
   if (app.got_subcommand("import")) return imported;
   if (app.got_subcommand("report")) return report;

@@ -1,5 +1,6 @@
 // The commands of the program, as plain data: tools/cli parses them, tools/main runs them. Those
-// that need the engine are implemented in train.cpp, evaluate.cpp, weights.cpp and info.cpp.
+// that need the engine are implemented in train.cpp, evaluate.cpp, replay.cpp, weights.cpp and
+// info.cpp.
 #pragma once
 
 #include <cstdint>
@@ -80,6 +81,13 @@ struct ImportCommand {
   std::optional<double> eps;
 };
 
+// ringfort replay RUN STEP
+struct ReplayCommand {
+  std::filesystem::path run;
+  int64_t step = 0;  // from 1
+  std::optional<std::string> data_dir;
+};
+
 // ringfort report RUN
 struct ReportCommand {
   std::filesystem::path run;
@@ -103,6 +111,7 @@ inline constexpr int kExitInterrupted = 4;  // stopped by a signal, state saved:
 // Each returns the exit code of the program and throws Error. `recipe` is validated, overrides in.
 int run_train(const Recipe& recipe, const TrainCommand& command);
 int run_evaluate(const EvaluateCommand& command);
+int run_replay(const ReplayCommand& command);
 int run_export(const ExportCommand& command);
 int run_import(const ImportCommand& command);
 int run_info(const InfoCommand& command);

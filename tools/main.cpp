@@ -17,6 +17,8 @@ int run(const TrainCommand& command) {
 
 int run(const EvaluateCommand& command) { return run_evaluate(command); }
 
+int run(const ReplayCommand& command) { return run_replay(command); }
+
 int run(const ExportCommand& command) { return run_export(command); }
 
 int run(const ImportCommand& command) { return run_import(command); }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "adversarial/optimization.h"
 #include "engine/data/dataset.h"
 #include "kernels/error.h"
 
@@ -114,10 +115,23 @@ void check_together(const Recipe& recipe,
           "{}: random-resized-crop is for images in files (image-folder, webdataset), not for {}; "
           "choose crop-flip",
           where("augment"), recipe.dataset);
-  require(!recipe.nesterov || recipe.momentum > 0,
-          "{} needs momentum above 0; set momentum 0.9 or nesterov false", where("nesterov"));
   require(recipe.opt_betas.size() == 2, "{} has {} numbers; give two, as in 0.9, 0.999",
           where("opt-betas"), recipe.opt_betas.size());
+  const bool with_momentum = recipe.opt == "sgd" || recipe.opt == "lars";
+  require(!recipe.nesterov || with_momentum, "{} is for sgd and lars, not for {}",
+          where("nesterov"), recipe.opt);
+  require(!recipe.nesterov || recipe.momentum > 0,
+          "{} needs momentum above 0; set momentum 0.9 or nesterov false", where("nesterov"));
+  const double momentum = with_momentum ? recipe.momentum : recipe.opt_betas.front();
+  require(recipe.low_momentum <= momentum,
+          "{}: {} is more than the momentum of {} that it comes down from", where("low-momentum"),
+          format_real(recipe.low_momentum), format_real(momentum));
+  const bool layer_wise = recipe.opt == "lars" || recipe.opt == "lamb";
+  require(
+      !layer_wise || recipe.weight_decay == 0 || recipe.decay_all == recipe.trust_all,
+      "{}: {} treats norm parameters and biases like filters or leaves out both their decay and "
+      "their trust ratio; set decay-all and trust-all alike",
+      where("decay-all"), recipe.opt);
   require(recipe.batch_size % recipe.micro_batches == 0,
           "{}: a batch of {} cannot be cut into {} equal parts", where("micro-batches"),
           recipe.batch_size, recipe.micro_batches);
@@ -131,9 +145,12 @@ void check_together(const Recipe& recipe,
           recipe.sched);
   require(std::is_sorted(recipe.decay_milestones.begin(), recipe.decay_milestones.end()),
           "{} must increase, as in 0.5, 0.75", where("decay-milestones"));
-  require((recipe.sched != "cosine" && recipe.sched != "polynomial") || recipe.min_lr <= recipe.lr,
+  const double peak = peak_lr(recipe);
+  require(peak <= 1000, "{}: batches of {} make a learning rate of {}; it can be 1000 at most",
+          where("lr-base-size"), recipe.batch_size, format_real(peak));
+  require((recipe.sched != "cosine" && recipe.sched != "polynomial") || recipe.min_lr <= peak,
           "{}: {} is more than lr {}; a {} schedule goes down", where("min-lr"),
-          format_real(recipe.min_lr), format_real(recipe.lr), recipe.sched);
+          format_real(recipe.min_lr), format_real(peak), recipe.sched);
   check_device(recipe.device, where("device"));
 }
 

@@ -104,7 +104,7 @@ TEST_CASE("device: the training attack is recorded once and replays what plain l
     for (float& w : other_weights) w *= 1.25f;
     to_device(cuda.exec, cuda.model->params().flat_master(), other_weights.data());
     cuda.model->params().master_changed(cuda.exec);
-    const auto replayed = to_vector<float>(cuda.exec, attack.run(cuda.input(2)));
+    const auto replayed = to_vector<float>(cuda.exec, attack.run(cuda.input(2)).x_adv);
     CHECK(replayed == plain(2));
   }
 }
