@@ -109,11 +109,11 @@ TEST_CASE("the first number that is not finite is found where it arises", "[repl
     params.master_changed(replayed.exec);
   };
   // Of an earlier layer the ReLU makes zeros of what is no number, and the gradient shows it.
-  const std::string last = params.segments()[params.segments().size() - 2].name;
-  poison(last, NAN);
+  const std::vector<Segment>& segments = params.segments();
+  poison(segments[segments.size() - 2].name, NAN);  // the last matrix, before its bias
   const StepReplay found = replayed.at(1);
   REQUIRE(found.first);
-  CHECK(found.first->what == "the value after " + last);
+  CHECK(found.first->what == "the value after " + segments.back().name);
   CHECK(found.first->count > 0);
   CHECK(found.first->count < found.first->shape.count());  // one class
   CHECK(std::isnan(found.mean_loss()));
