@@ -5,8 +5,8 @@
 namespace ringfort {
 
 PadCropFlip training_augment(const Recipe& recipe, uint32_t epoch) {
-  if (recipe.augment != "crop-flip") return {};
-  return {recipe.crop_pad, true, {recipe.seed, Purpose::kAugment, epoch}};
+  const bool crop = recipe.augment == "crop-flip";
+  return {crop ? recipe.crop_pad : 0, crop, {recipe.seed, Purpose::kAugment, epoch}, recipe.cutout};
 }
 
 AttackInput make_input(Exec& exec, Pool& pool, const DeviceBatch& batch, const PadCropFlip& augment,

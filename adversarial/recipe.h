@@ -17,6 +17,7 @@ struct Recipe {
   // none | crop-flip | random-resized-crop (of images in files, with flips)
   std::string augment = "none";
   int crop_pad = 4;      // pixels of zero padding on each side before the random crop
+  int cutout = 0;        // side in pixels of a square of zeros in each training image; 0: none
   int image_size = 224;  // side of the squares that images in files become
   int workers = 0;       // threads that decode images in files; 0: as many as threads
 

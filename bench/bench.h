@@ -69,6 +69,7 @@ void run_pgd_step_mixed(Context& context);
 void run_fgsm_rs_step(Context& context);
 void run_fused_pgd(Context& context);
 void run_update(Context& context);
+void run_perturbation(Context& context);
 void run_norm(Context& context);
 void run_jpeg(Context& context);
 void run_parity(Context& context);

@@ -5,6 +5,7 @@
 #include "bench/bare_convolutions.h"
 #include "bench/bench.h"
 #include "bench/timing.h"
+#include "bench/training_batch.h"
 #include "kernels/onednn.h"
 
 namespace ringfort::bench {
@@ -33,15 +34,6 @@ AttackOptions pgd_10(Dtype dtype) {
 }
 
 // Random pixels: the work does not depend on what is in them.
-AttackInput make_batch(Exec& exec, Pool& pool, int64_t count) {
-  AttackInput batch;
-  batch.x_nat =
-      random_tensor(exec, pool, {count, 32, 32, 3}, Dtype::kFloat32, Layout::kChannelsLast, 0, 1);
-  batch.labels = cyclic_labels(exec, pool, count, 10);
-  batch.samples = sample_numbers(exec, pool, count);
-  return batch;
-}
-
 double megabytes(const Pool& pool) { return static_cast<double>(pool.peak_bytes()) / 1e6; }
 
 // Peak memory of an attack and of a training pass, weights and what is made of them not counted.

@@ -65,4 +65,8 @@ if(RINGFORT_SANITIZE)
     PROPERTIES ENVIRONMENT "RINGFORT_EMULATION_ORDER=reverse" TIMEOUT 600)
 else()
   catch_discover_tests(ringfort-tests ${arguments} PROPERTIES ${properties})
+  # What convolutions and products do on a CPU without AVX-512, on any CPU.
+  add_test(NAME without-avx512 COMMAND ringfort-tests "[conv2d],[plans],[gemm],[ops]")
+  set_tests_properties(without-avx512 PROPERTIES TIMEOUT 600
+    ENVIRONMENT "OMP_WAIT_POLICY=passive;ONEDNN_MAX_CPU_ISA=AVX2")
 endif()

@@ -1,6 +1,6 @@
 // From stored bytes to pixels in [0, 1]: /255, and optionally a random crop of the zero-padded
-// image and a horizontal flip. What happens to a sample depends on (seed, epoch, its index in the
-// data set) alone.
+// image, a horizontal flip, and cutout, a square of zeros (DeVries and Taylor 2017). What happens
+// to a sample depends on (seed, epoch, its index in the data set) alone.
 #pragma once
 
 #include "kernels/exec.h"
@@ -12,10 +12,13 @@ struct PadCropFlip {
   int pad = 0;        // zeros on each side before cropping back to the original size; 0: no crop
   bool flip = false;  // mirror with probability 1/2
   RandomKey key;
+  int cutout = 0;  // side of the square, whose centre is anywhere in the image; 0: none
 
   struct Choice {
     int64_t dy, dx;  // where the crop starts, relative to the unpadded image: [-pad, pad]
     bool mirrored;
+    // Of the cut out square, in the result; it may reach beyond it.
+    int64_t top = 0, left = 0;
   };
   HD Choice choose(int64_t sample) const {
     const Philox4 random = key.words(static_cast<uint64_t>(sample), 0);
@@ -25,6 +28,18 @@ struct PadCropFlip {
       return static_cast<int64_t>(word * positions >> 32) - pad;
     };
     return {position(random.word[0]), position(random.word[1]), flip && (random.word[2] & 1u) != 0};
+  }
+  // With the square, for images of this size.
+  HD Choice choose(int64_t sample, int64_t height, int64_t width) const {
+    Choice choice = choose(sample);
+    if (cutout == 0) return choice;
+    const Philox4 random = key.words(static_cast<uint64_t>(sample), 1);
+    const auto centre = [](uint32_t word, int64_t size) {
+      return static_cast<int64_t>(word * static_cast<uint64_t>(size) >> 32);
+    };
+    choice.top = centre(random.word[0], height) - cutout / 2;
+    choice.left = centre(random.word[1], width) - cutout / 2;
+    return choice;
   }
 };
 

@@ -94,6 +94,38 @@ TEST_CASE("PadCropFlip: every offset and both directions occur, about equally of
   CHECK(std::abs(low - kSamples / 9.0) < 5 * std::sqrt(kSamples * 8 / 81.0));
 }
 
+TEST_CASE("cutout: a square of zeros around any pixel, the rest as without it") {
+  const Shape shape{300, 9, 7, 3};
+  const Buffer bytes(Dtype::kUint8, shape, testing::random_integers(shape.count(), 1, 1, 255));
+  const Buffer plain(Dtype::kFloat32, shape), cut(Dtype::kFloat32, shape);
+  testing::DeviceVector<int64_t> samples;
+  for (int64_t n = 0; n < shape.n; ++n) samples.push_back(5 * n);
+  Exec exec(kTestDevice, 2);
+  const RandomKey key{2, Purpose::kAugment, 1};
+  for (const int side : {1, 4, 5, 20}) {
+    const PadCropFlip augment{2, true, key, side};
+    pad_crop_flip(exec, plain, bytes, samples.data(), PadCropFlip{2, true, key});
+    pad_crop_flip(exec, cut, bytes, samples.data(), augment);
+    const std::vector<double> before = plain.values(), after = cut.values();
+    std::set<std::pair<int64_t, int64_t>> places;
+    for (int64_t n = 0; n < shape.n; ++n) {
+      const PadCropFlip::Choice choice =
+          augment.choose(samples[static_cast<size_t>(n)], shape.h, shape.w);
+      places.insert({choice.top, choice.left});
+      for (int64_t i = 0; i < shape.per_sample(); ++i) {
+        const int64_t h = i / (shape.w * shape.c), w = i / shape.c % shape.w;
+        const bool inside =
+            h >= choice.top && h < choice.top + side && w >= choice.left && w < choice.left + side;
+        const auto at = static_cast<size_t>(n * shape.per_sample() + i);
+        if (after[at] != (inside ? 0 : before[at])) FAIL("sample " << n << ", element " << i);
+      }
+    }
+    CHECK(places.size() > 60);  // nearly all of 63
+    CHECK(places.begin()->first == -side / 2);
+    CHECK(places.rbegin()->first == shape.h - 1 - side / 2);
+  }
+}
+
 TEST_CASE("pad_crop_flip: depends on seed, epoch and sample, not on batch or threads") {
   const Shape shape{60, 16, 16, 3};
   const Buffer bytes(Dtype::kUint8, shape, testing::random_integers(shape.count(), 1, 0, 255));

@@ -27,6 +27,7 @@ const std::vector<Change> kChanges = {
     {"hold-out", "31"},
     {"augment", "none"},
     {"crop-pad", "3"},
+    {"cutout", "3"},
     {"model", "preact_resnet18"},
     {"width", "6"},
     {"init", "start.safetensors"},

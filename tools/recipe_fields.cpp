@@ -30,6 +30,8 @@ std::vector<RecipeField> data_and_model_fields() {
        {"none", "crop-flip", "random-resized-crop"}},
       {"data", "crop-pad", &Recipe::crop_pad, "pixels of zero padding before the random crop",
        {0, 64}},
+      {"data", "cutout", &Recipe::cutout,
+       "side of a square of zeros in each training image; 0: none", {0, 4096}},
       {"data", "image-size", &Recipe::image_size,
        "side of the squares that images in files become", {8, kMaxImageSize}},
       {"data", "workers", &Recipe::workers,
