@@ -86,7 +86,7 @@ TEST_CASE("perturbed weights come back bit for bit where nothing moves them", "[
   }
 }
 
-TEST_CASE("a perturbation changes what is learnt, and none before its time", "[step]") {
+TEST_CASE("a perturbation changes what is learnt, and none before its time", "[step][slow]") {
   TrainingMethod method = attacked();
   const auto learnt = [&](double gamma, bool perturb) {
     method.weight_perturbation = gamma;
