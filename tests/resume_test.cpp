@@ -95,7 +95,7 @@ class Session {
 }  // namespace
 
 TEST_CASE("a training resumed at any step has the bytes of one that was never stopped",
-          "[resume]") {
+          "[resume][slow]") {
   const TempFolder folder;
   Recipe recipe = recipe_of();
   SECTION("PGD-AT and SGD") {}
