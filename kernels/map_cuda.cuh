@@ -111,6 +111,42 @@ __device__ void store_some(const View& view, int64_t first, int n, const S* from
   }
 }
 
+// Elements first .. first + n - 1 of every view, up to eight. whole: eight, from where load_eight
+// may begin.
+template <class S, size_t kViews>
+__device__ void load_group(const Views<kViews>& views, int64_t first, int n, bool whole,
+                           Columns<S, kViews>& to) {
+  unrolled<kViews>([&](auto k) {
+    if (whole)
+      load_eight(views.view[k], first, to.value[k]);
+    else
+      load_some(views.view[k], first, n, to.value[k]);
+  });
+}
+template <class S, size_t kViews>
+__device__ void store_group(const Views<kViews>& views, int64_t first, int n, bool whole,
+                            const Columns<S, kViews>& from) {
+  unrolled<kViews>([&](auto k) {
+    if (whole)
+      store_eight(views.view[k], first, from.value[k]);
+    else
+      store_some(views.view[k], first, n, from.value[k]);
+  });
+}
+
+// results = formula(inputs..., extras...) for n elements.
+template <class S, class Fn, size_t kIn, size_t kExtra, size_t kOut>
+__device__ void apply_group(const Fn& formula, const Columns<S, kIn>& inputs,
+                            const Columns<S, kExtra>& extras, int n, Columns<S, kOut>& results) {
+  unrolled<kPerThread>([&](auto j) {
+    if (j >= n) return;
+    const auto result =
+        apply<S>(formula, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
+                 std::make_index_sequence<kExtra>{});
+    unrolled<kOut>([&](auto k) { results.value[k][j] = result_at(result, k); });
+  });
+}
+
 template <class S, class Fn, size_t kOut, size_t kIn, class Extra>
 __global__ void map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Extra extra, int64_t count,
                            bool packed) {
@@ -121,27 +157,10 @@ __global__ void map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Extra extra, i
   Columns<S, kIn> inputs;
   Columns<S, Extra::kCount> extras;
   Columns<S, kOut> results;
-  unrolled<kIn>([&](auto k) {
-    if (whole)
-      load_eight(in.view[k], first, inputs.value[k]);
-    else
-      load_some(in.view[k], first, n, inputs.value[k]);
-  });
+  load_group(in, first, n, whole, inputs);
   extra.load(first, n, extras.value);
-  const auto formula = detail::resolved(fn);
-  unrolled<kPerThread>([&](auto j) {
-    if (j >= n) return;
-    const auto result =
-        apply<S>(formula, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
-                 std::make_index_sequence<Extra::kCount>{});
-    unrolled<kOut>([&](auto k) { results.value[k][j] = result_at(result, k); });
-  });
-  unrolled<kOut>([&](auto k) {
-    if (whole)
-      store_eight(out.view[k], first, results.value[k]);
-    else
-      store_some(out.view[k], first, n, results.value[k]);
-  });
+  apply_group(detail::resolved(fn), inputs, extras, n, results);
+  store_group(out, first, n, whole, results);
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn, class Extra>

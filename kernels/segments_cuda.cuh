@@ -15,12 +15,7 @@ __device__ void each_eight(const SegmentPart& part, const Views<kIn>& in, bool p
        i += kThreads * kPerThread) {
     const int n = static_cast<int>(part.last - i < kPerThread ? part.last - i : kPerThread);
     const bool whole = packed && n == kPerThread && i % kPerThread == 0;
-    unrolled<kIn>([&](auto k) {
-      if (whole)
-        load_eight(in.view[k], i, inputs.value[k]);
-      else
-        load_some(in.view[k], i, n, inputs.value[k]);
-    });
+    load_group(in, i, n, whole, inputs);
     body(i, n, whole, inputs);
   }
 }
@@ -91,19 +86,8 @@ __global__ void segment_map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Views<
   const Columns<S, kValues> numbers = numbers_of<S>(values, part.segment);
   each_eight<S>(part, in, packed, [&](int64_t i, int n, bool whole, const Columns<S, kIn>& inputs) {
     Columns<S, kOut> results;
-    unrolled<kPerThread>([&](auto j) {
-      if (j >= n) return;
-      const auto result =
-          apply<S>(formula, inputs.value, numbers.value, j, std::make_index_sequence<kIn>{},
-                   std::make_index_sequence<kValues>{});
-      unrolled<kOut>([&](auto k) { results.value[k][j] = result_at(result, k); });
-    });
-    unrolled<kOut>([&](auto k) {
-      if (whole)
-        store_eight(out.view[k], i, results.value[k]);
-      else
-        store_some(out.view[k], i, n, results.value[k]);
-    });
+    apply_group(formula, inputs, numbers, n, results);
+    store_group(out, i, n, whole, results);
   });
 }
 
