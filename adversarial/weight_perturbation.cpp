@@ -1,6 +1,5 @@
 #include "adversarial/weight_perturbation.h"
 
-#include "kernels/device_memory.h"
 #include "kernels/perturb.h"
 
 namespace ringfort {
@@ -9,15 +8,10 @@ WeightPerturbation::WeightPerturbation(ParamStore& params, double gamma)
     : params_(params), gamma_(gamma), pool_(params.device()) {
   const View master = params.flat_master();
   const Shape per_segment = vector_shape(params.segment_table().segments());
-  const auto zeros = [&](const Shape& shape, Dtype dtype) {
-    Tensor tensor(pool_, shape, dtype);
-    clear_now(params.device(), tensor);
-    return tensor;
-  };
-  kept_ = zeros(master.shape, master.dtype);
+  kept_ = zeros(pool_, master.shape, master.dtype);
   perturbed_ = segment_flags(pool_, params);
   for (Tensor* numbers : {&w_squares_, &g_squares_, &factor_})
-    *numbers = zeros(per_segment, Dtype::kFloat64);
+    *numbers = zeros(pool_, per_segment, Dtype::kFloat64);
 }
 
 void WeightPerturbation::perturb(Exec& exec) {

@@ -9,28 +9,23 @@ Optimizer::Optimizer(ParamStore& params, const OptimizerOptions& options)
     : params_(params), options_(options), pool_(params.device()) {
   const Device device = params.device();
   const View master = params.flat_master();
-  const auto zeros = [&](const Shape& shape, Dtype dtype) {
-    Tensor tensor(pool_, shape, dtype);
-    clear_now(device, tensor);
-    return tensor;
-  };
-  first_ = zeros(master.shape, master.dtype);
+  first_ = zeros(pool_, master.shape, master.dtype);
   if (has_moments()) {
-    second_ = zeros(master.shape, master.dtype);
+    second_ = zeros(pool_, master.shape, master.dtype);
     means_ = Tensor(pool_, vector_shape(MeanWeights::kCount), Dtype::kFloat64);
     const MeanWeights none;
     write_now(device, means_, &none);
   }
-  if (options.average) average_ = zeros(master.shape, master.dtype);
-  rates_ = zeros(vector_shape(StepRates::kCount), Dtype::kFloat64);
-  check_ = zeros(vector_shape(GradientCheck::kCount), Dtype::kFloat64);
+  if (options.average) average_ = zeros(pool_, master.shape, master.dtype);
+  rates_ = zeros(pool_, vector_shape(StepRates::kCount), Dtype::kFloat64);
+  check_ = zeros(pool_, vector_shape(GradientCheck::kCount), Dtype::kFloat64);
   const Shape per_segment = vector_shape(params.segment_table().segments());
-  squares_ = zeros(per_segment, Dtype::kFloat64);
+  squares_ = zeros(pool_, per_segment, Dtype::kFloat64);
   decay_ = segment_flags(pool_, params, options.decay_all);
   if (!layer_wise()) return;
   adapted_ = segment_flags(pool_, params, options.trust_all);
-  w_squares_ = zeros(per_segment, Dtype::kFloat64);
-  ratio_ = zeros(per_segment, Dtype::kFloat64);
+  w_squares_ = zeros(pool_, per_segment, Dtype::kFloat64);
+  ratio_ = zeros(pool_, per_segment, Dtype::kFloat64);
 }
 
 void Optimizer::set(Exec& exec, const UpdateOptions& update) {

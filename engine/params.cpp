@@ -73,14 +73,9 @@ void ParamStore::allocate(bool with_copy, Device device) {
   for (const Segment& segment : segments_)
     ranges.push_back({segment.offset, segment.offset + segment.shape.count()});
   segment_table_ = SegmentTable(device, ranges);
-  master_ = Tensor(pool_, vector_shape(total), master_dtype_);
-  gradient_ = Tensor(pool_, vector_shape(total), master_dtype_);
-  clear_now(device, master_);
-  clear_now(device, gradient_);
-  if (with_copy) {
-    copy_ = Tensor(pool_, vector_shape(total), Dtype::kBFloat16);
-    clear_now(device, copy_);
-  }
+  master_ = zeros(pool_, vector_shape(total), master_dtype_);
+  gradient_ = zeros(pool_, vector_shape(total), master_dtype_);
+  if (with_copy) copy_ = zeros(pool_, vector_shape(total), Dtype::kBFloat16);
 
   total = 0;
   for (Segment& segment : statistics_) {

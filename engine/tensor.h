@@ -48,4 +48,7 @@ class Tensor {
   View view_;
 };
 
+// All bytes 0. For what is made once: it waits for the device.
+Tensor zeros(Pool& pool, const Shape& shape, Dtype dtype);
+
 }  // namespace ringfort
