@@ -76,7 +76,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   // another epoch.
   feed_ = std::make_unique<Feed>(
       exec, data, split_.training,
-      LoaderOptions{.batch_size = recipe.batch_size / recipe.micro_batches,
+      LoaderOptions{.batch_size = pass_images(),
                     .seed = recipe.seed,
                     .shuffle = true,
                     .drop_last = true,
@@ -145,13 +145,14 @@ StepTotals Trainer::take_totals() {
   epoch_totals_ += totals;
   if (totals.skipped == 0) return totals;
   skipped_ += totals.skipped;
-  const std::string which = totals.skipped == 1 ? fmt::format("step {}", totals.first_skipped)
-                                                : fmt::format("{} steps from step {}",
-                                                              totals.skipped, totals.first_skipped);
+  const int64_t first = result_.steps - totals.steps + totals.first_skipped;
+  const std::string which = totals.skipped == 1
+                                ? fmt::format("step {}", first)
+                                : fmt::format("{} steps from step {}", totals.skipped, first);
   observer_->on_message(fmt::format(
       "{}: the loss or its gradient was not finite; nothing was changed by it ({} skipped so far); "
       "ringfort replay RUN {} shows where",
-      which, skipped_, totals.first_skipped));
+      which, skipped_, first));
   require(skipped_ <= recipe_.max_skipped,
           "train: {} steps by step {} had no finite loss and gradient, and no more than {} are "
           "allowed (--max-skipped); lower --lr (now {}) or, where this is early in training, raise "

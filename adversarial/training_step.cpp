@@ -11,7 +11,8 @@ StepTotals& StepTotals::operator+=(const StepTotals& other) {
   loss += other.loss;
   correct += other.correct;
   images += other.images;
-  if (skipped == 0) first_skipped = other.first_skipped;
+  if (skipped == 0 && other.skipped > 0) first_skipped = steps + other.first_skipped;
+  steps += other.steps;
   skipped += other.skipped;
   return *this;
 }
@@ -35,14 +36,8 @@ TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& metho
     perturbation_.emplace(model.params(), method.weight_perturbation);
   const View statistics = model.params().flat_statistics();
   statistics_ = Tensor(training_pool_, statistics.shape, statistics.dtype);
-  const auto numbers = [&](int64_t count) {
-    Tensor tensor(training_pool_, matrix_shape(count, 1), Dtype::kFloat64);
-    clear(exec, tensor);
-    return tensor;
-  };
-  number_ = numbers(1);
-  sums_ = numbers(2);
-  totals_ = numbers(StepSums::kCount);
+  sums_ = zeros(training_pool_, matrix_shape(2, 1), Dtype::kFloat64);
+  totals_ = zeros(training_pool_, vector_shape(StepSums::kCount), Dtype::kFloat64);
 }
 
 void TrainingStep::take_batch(const AttackInput& batch) {
@@ -66,8 +61,6 @@ void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
   if (work.first) {
     copy_view(exec_, statistics_, params.flat_statistics());
     optimizer_.set(exec_, options.update);
-    const auto number = static_cast<double>(options.number);
-    to_device(exec_, number_, &number);
   }
   take_batch(batch);
   graph_for(work).run(batch.x_nat.shape());
@@ -113,26 +106,25 @@ OuterResult TrainingStep::gradient(const Work& work, BnMode bn, const Watch* wat
                         batch_.x_adv.shape().n * micro_batches_);
 }
 
+OuterResult TrainingStep::final_gradient(const Work& work, const Watch* watch) {
+  if (work.perturb) {
+    gradient(work, BnMode::kBatch, watch);
+    perturbation_->perturb(exec_);
+    if (watch != nullptr) (*watch)("the perturbed weights", model_.params().flat_master());
+  }
+  return gradient(work, BnMode::kBatchAndUpdate, watch);
+}
+
 OuterResult TrainingStep::watch(const AttackInput& batch, const StepOptions& options,
                                 const Watch& watch) {
-  const Work work{true, true, perturbation_ && options.perturb};
   watch("the images", batch.x_nat);
   take_batch(batch);
   watch("the attacked images", batch_.x_adv);
-  if (work.perturb) {
-    gradient(work, BnMode::kBatch, &watch);
-    perturbation_->perturb(exec_);
-    watch("the perturbed weights", model_.params().flat_master());
-  }
-  return gradient(work, BnMode::kBatchAndUpdate, &watch);
+  return final_gradient({true, true, perturbation_ && options.perturb}, &watch);
 }
 
 void TrainingStep::train(const Work& work) {
-  if (work.perturb) {
-    gradient(work, BnMode::kBatch);
-    perturbation_->perturb(exec_);
-  }
-  const OuterResult result = gradient(work, BnMode::kBatchAndUpdate);
+  const OuterResult result = final_gradient(work);
   if (work.first) clear(exec_, sums_);
   add_batch_totals(exec_, sums_.samples(0, 1), sums_.samples(1, 1), result.loss, result.prediction,
                    batch_.labels);
@@ -144,7 +136,7 @@ void TrainingStep::finish_step(const Work& work) {
   optimizer_.step(exec_, sums_.view().samples(0, 1), from);
   keep_unless_finite(exec_, model_.params().flat_statistics(), statistics_, optimizer_.check());
   const int64_t images = batch_.x_adv.shape().n * micro_batches_;
-  add_step(exec_, totals_, sums_, optimizer_.check(), number_, images);
+  add_step(exec_, totals_, sums_, optimizer_.check(), images);
 }
 
 StepTotals TrainingStep::take_totals() {
@@ -152,7 +144,7 @@ StepTotals TrainingStep::take_totals() {
   to_host(exec_, sums.data(), totals_);
   clear(exec_, totals_);
   const auto count = [&](int at) { return static_cast<int64_t>(sums.at(static_cast<size_t>(at))); };
-  return {sums[0], count(1), count(2), count(3), count(4)};
+  return {sums[0], count(1), count(2), count(3), count(4), count(5)};
 }
 
 int64_t TrainingStep::training_kernels() const {

@@ -15,8 +15,9 @@ namespace ringfort {
 struct StepTotals {
   double loss = 0;                  // sum over the images
   int64_t correct = 0, images = 0;  // under the training attack, by the training pass
-  int64_t skipped = 0;              // steps that changed nothing
-  int64_t first_skipped = 0;        // the number of the first of them, from 1
+  int64_t steps = 0;
+  int64_t skipped = 0;        // of them, those that changed nothing
+  int64_t first_skipped = 0;  // which was the first of those, from 1
 
   double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
   double accuracy() const {
@@ -27,7 +28,6 @@ struct StepTotals {
 
 struct StepOptions {
   UpdateOptions update = {};
-  int64_t number = 1;   // of the step, by which it is told where it is skipped
   bool perturb = true;  // the weights, where the method does that at all
 };
 
@@ -80,7 +80,8 @@ class TrainingStep {
     auto operator<=>(const Work&) const = default;
   };
   void take_batch(const AttackInput& batch);
-  OuterResult gradient(const Work& work, BnMode bn, const Watch* watch = nullptr);
+  OuterResult gradient(const Work& work, BnMode bn, const Watch* watch);
+  OuterResult final_gradient(const Work& work, const Watch* watch = nullptr);
   void train(const Work& work);
   void finish_step(const Work& work);
   Graph& graph_for(const Work& work);
@@ -98,7 +99,6 @@ class TrainingStep {
   Optimizer optimizer_;
   OuterBatch batch_;   // of the training pass, at addresses that stay
   Tensor statistics_;  // running statistics before the step
-  Tensor number_;      // of the step, float64
   Tensor sums_;        // of the step: losses and right answers, float64
   Tensor totals_;      // StepTotals, float64
   std::map<Work, Graph> graphs_;

@@ -10,17 +10,17 @@ struct AddStep {
   StepSums* totals;
   const double* sums;
   const GradientCheck* check;
-  const double* number;
   int64_t images;
 
   HD void operator()(int64_t) const {
+    totals->steps += 1;
     if (check->finite != 0) {
       totals->loss += sums[0];
       totals->correct += sums[1];
       totals->images += static_cast<double>(images);
       return;
     }
-    if (totals->skipped == 0) totals->first_skipped = *number;
+    if (totals->skipped == 0) totals->first_skipped = totals->steps;
     totals->skipped += 1;
   }
 };
@@ -45,10 +45,10 @@ void add_batch_totals(Exec& exec, View loss_sum, View hits, View loss, View pred
                  1.0f);
 }
 
-void add_step(Exec& exec, View totals, View sums, View check, View number, int64_t images) {
+void add_step(Exec& exec, View totals, View sums, View check, int64_t images) {
   for_each(exec, 1, 1,
            AddStep{totals.as<StepSums>(), sums.as<const double>(), check.as<const GradientCheck>(),
-                   number.as<const double>(), images});
+                   images});
 }
 
 void keep_unless_finite(Exec& exec, View values, View kept, View check) {

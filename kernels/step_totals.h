@@ -9,9 +9,10 @@ namespace ringfort {
 // Since they were last read; float64 on the device, in this order.
 struct StepSums {
   double loss = 0, correct = 0, images = 0;
-  double skipped = 0;        // steps whose gradient or loss was not finite
-  double first_skipped = 0;  // the number of the first of them; 0: none
-  static constexpr int64_t kCount = 5;
+  double steps = 0;
+  double skipped = 0;        // of them, those whose gradient or loss was not finite
+  double first_skipped = 0;  // which was the first of those, from 1; 0: none
+  static constexpr int64_t kCount = 6;
 };
 
 // A sample's share of a batch's sums: its loss, and 1 where the prediction is the label.
@@ -28,8 +29,8 @@ void add_batch_totals(Exec& exec, View loss_sum, View hits, View loss, View pred
                       View labels);
 
 // totals (StepSums) grow by the step's loss and right answers (sums, two float64) and its images,
-// or, where check says that the step was skipped, by that. number: of the step, one float64.
-void add_step(Exec& exec, View totals, View sums, View check, View number, int64_t images);
+// or, where check says that the step was skipped, by that.
+void add_step(Exec& exec, View totals, View sums, View check, int64_t images);
 
 // values <- kept where check (GradientCheck) says that the step was skipped.
 void keep_unless_finite(Exec& exec, View values, View kept, View check);
