@@ -1,5 +1,6 @@
-// The state files of a training in its run folder, "state-STEPS.safetensors". The last two are
-// kept: should the newest be damaged, the one before serves.
+// The files that a training leaves in its run folder: checkpoints, and while it lasts its states,
+// "state-STEPS.safetensors". The last two of these are kept: should the newest be damaged, the one
+// before serves.
 #pragma once
 
 #include <cstdint>
@@ -7,6 +8,11 @@
 #include <vector>
 
 namespace ringfort {
+
+inline constexpr const char* kBestCheckpoint = "best.safetensors";  // of the best epoch
+inline constexpr const char* kLastCheckpoint = "last.safetensors";
+// Where an average of the weights is what the two above hold: the weights of the last epoch.
+inline constexpr const char* kLiveCheckpoint = "live.safetensors";
 
 // Where the state after so many steps is kept.
 std::filesystem::path state_path(const std::filesystem::path& folder, int64_t steps);

@@ -274,6 +274,7 @@ void Trainer::finish_epoch(int epoch) {
   record.lr = schedule_.lr(result_.steps - 1);
   record.images_per_second =
       static_cast<double>(epoch_totals_.images) / std::max(now() - epoch_started_, 1e-9);
+  if (recipe_.ema_decay > 0) save(kLiveCheckpoint, record);  // whose accuracies are not measured
   with_kept_weights(static_cast<uint32_t>(epoch), [&] { validate_and_save(record); });
   record.seconds = now() - started_;
   observer_->on_epoch(record);
@@ -332,15 +333,15 @@ void Trainer::validate_and_save(EpochRecord& record) {
     record.robust_accuracy = measure_(*model_, validation_, recipe_.val_attack_steps);
   }
   record.best = best_.observe(record.epoch, record.robust_accuracy);
-  if (record.best) save("best.safetensors", record);
-  save("last.safetensors", record);
+  if (record.best) save(kBestCheckpoint, record);
+  save(kLastCheckpoint, record);
 }
 
 void Trainer::save(const char* name, const EpochRecord& record) {
   std::map<std::string, std::string> metadata = {{"ringfort.version", std::string(version())},
                                                  {"ringfort.dataset", data_.name},
                                                  {"ringfort.epoch", std::to_string(record.epoch)}};
-  if (recipe_.ema_decay > 0)
+  if (recipe_.ema_decay > 0 && std::string_view(name) != kLiveCheckpoint)
     metadata["ringfort.weights"] =
         fmt::format("exponential moving average, decay {}", recipe_.ema_decay);
   const auto note = [&](const char* key, std::optional<double> accuracy) {

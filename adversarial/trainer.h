@@ -44,7 +44,7 @@ class Trainer {
   // training.
   void resume(const std::filesystem::path& state);
 
-  // Writes best.safetensors and last.safetensors into `folder`, which exists, and tells `observer`.
+  // Writes its checkpoints (state_files.h) into `folder`, which exists, and tells `observer`.
   // Every save_every steps, and when the observer asks to stop, the state of training is saved
   // there too (state_files.h). Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);

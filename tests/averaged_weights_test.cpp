@@ -54,6 +54,14 @@ TEST_CASE("the average is validated and kept, the weights go on as without it", 
     CHECK(same_statistics == (statistics == "live"));
     CHECK(last.metadata.at("ringfort.weights").find("decay 0.9") != std::string::npos);
     CHECK(live.metadata.count("ringfort.weights") == 0);
+    // They are kept as well, to be compared with their average.
+    const LoadedModel kept = load(with, "live.safetensors");
+    CHECK(bytes_of(kept.model->params().flat_master()) ==
+          bytes_of(live.model->params().flat_master()));
+    CHECK(bytes_of(kept.model->params().flat_statistics()) ==
+          bytes_of(live.model->params().flat_statistics()));
+    CHECK(kept.metadata.count("ringfort.weights") == 0);
+    CHECK_FALSE(std::filesystem::exists(without.file("live.safetensors")));
   }
 }
 

@@ -11,7 +11,6 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
-#include "adversarial/state_files.h"
 #include "engine/files.h"
 #include "engine/json_error.h"
 #include "engine/version.h"
@@ -26,9 +25,9 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::array kRunFiles = {kRecipeFile, kSummaryFile,    kMetricsFile,
-                                  kEventFile,  kEvaluationFile, kExamplesFile,
-                                  kReportFile, kBestCheckpoint, kLastCheckpoint};
+constexpr std::array kRunFiles = {kRecipeFile,     kSummaryFile,   kMetricsFile, kEventFile,
+                                  kEvaluationFile, kExamplesFile,  kReportFile,  kBestCheckpoint,
+                                  kLastCheckpoint, kLiveCheckpoint};
 
 // Says what is there, so that the reader of the sentence can decide.
 std::string list_run_files(const fs::path& folder) {

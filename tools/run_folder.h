@@ -13,6 +13,7 @@
 
 #include "adversarial/observer.h"
 #include "adversarial/recipe.h"
+#include "adversarial/state_files.h"
 #include "tools/progress.h"
 
 namespace ringfort {
@@ -23,8 +24,6 @@ inline constexpr const char* kMetricsFile = "metrics.jsonl";
 inline constexpr const char* kEventFile = "events.out.tfevents.ringfort";  // TensorBoard's pattern
 inline constexpr const char* kEvaluationFile = "evaluation.json";
 inline constexpr const char* kReportFile = "report.html";
-inline constexpr const char* kBestCheckpoint = "best.safetensors";
-inline constexpr const char* kLastCheckpoint = "last.safetensors";
 
 enum class ExistingRun {
   kRefuse,     // a folder that holds anything is an error, and nothing in it changes
