@@ -105,8 +105,9 @@ void require_finite(Exec& exec, const Tensor& losses, int64_t first) {
 }  // namespace
 
 std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor& pixels,
-                             int64_t batch_size) {
+                             int64_t batch_size, Norms norms) {
   PassOptions options;
+  options.norms = norms;
   options.dtype = model.params().master_dtype();
   std::vector<int32_t> predictions;
   const int64_t count = pixels.shape().n, n = std::min(batch_size, count);
@@ -135,6 +136,7 @@ std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor&
 struct TrainingAttack::Buffers {
   Shape shape;
   Tensor x_nat, x_adv, labels, samples;
+  Mixture mixture;
   Tensor epoch;  // one number, read by the start when it runs
   std::unique_ptr<Graph> graph;
 };
@@ -146,15 +148,17 @@ TrainingAttack::TrainingAttack(Exec& exec, Pool& pool, Model& model, AttackOptio
           "evaluation");
 }
 
-TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape) {
+TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape, bool mixed) {
   for (const auto& buffers : buffers_)
-    if (buffers->shape == shape) return *buffers;
+    if (buffers->shape == shape && static_cast<bool>(buffers->mixture.labels) == mixed)
+      return *buffers;
   auto buffers = std::make_shared<Buffers>();
   buffers->shape = shape;
   buffers->x_nat = Tensor(pool_, shape, Dtype::kFloat32);
   buffers->x_adv = Tensor(pool_, shape, Dtype::kFloat32);
   buffers->labels = Tensor(pool_, vector_shape(shape.n), Dtype::kInt32);
   buffers->samples = Tensor(pool_, vector_shape(shape.n), Dtype::kInt64);
+  if (mixed) buffers->mixture = empty_mixture(pool_, shape.n);
   buffers->epoch = Tensor(pool_, vector_shape(1), Dtype::kInt32);
   // Weights change between replays: a replay prepares and folds them itself.
   GraphOptions graph;
@@ -180,7 +184,7 @@ void TrainingAttack::run_steps(Buffers& at) {
     natural = natural_logits(exec_, pool_, model_, options_, at.x_nat);
   for (int step = 0; step < options_.steps; ++step) {
     const InputGradient g =
-        input_gradient(exec_, pool_, model_, options_, at.x_adv, {at.labels, natural});
+        input_gradient(exec_, pool_, model_, options_, at.x_adv, {at.labels, natural, at.mixture});
     take_step(exec_, options_, at.x_adv, g.dx, at.x_nat);
     weight_gradients_ += g.weight_gradients;
   }
@@ -189,13 +193,14 @@ void TrainingAttack::run_steps(Buffers& at) {
 TrainingAttack::Attacked TrainingAttack::run(const AttackInput& input) {
   const Shape shape = input.x_nat.shape();
   require_valid(options_, input);
-  Buffers& at = buffers_for(shape);
+  Buffers& at = buffers_for(shape, static_cast<bool>(input.mixture.labels));
   copy_view(exec_, at.x_nat, input.x_nat);
   copy_view(exec_, at.labels, input.labels);
   copy_view(exec_, at.samples, input.samples);
+  copy_mixture(exec_, at.mixture, input.mixture);
   to_device(exec_, at.epoch, &input.epoch);
   at.graph->run(shape);
-  return {at.x_nat, at.x_adv, at.labels};
+  return {at.x_nat, at.x_adv, at.labels, at.mixture};
 }
 
 }  // namespace ringfort

@@ -56,6 +56,7 @@ struct AttackOptions {
       1;  // only the first starts at x_nat where start is kNatural; the others are random
   StopRule stop = StopRule::kAllSteps;
   AttackBn bn = AttackBn::kEval;
+  Norms norms = Norms::kMain;     // that x_adv goes through
   Dtype dtype = Dtype::kFloat32;  // of the network during the attack; pixels stay float32
   uint64_t seed = 0;
 };
@@ -82,9 +83,10 @@ std::string_view to_string(AttackBn bn);
 // A batch under attack, on the device. Pixels float32 (N, H, W, C).
 struct AttackInput {
   Tensor x_nat;
-  Tensor labels;       // (N) int32
-  Tensor samples;      // (N) int64, data-set indices: the keys of random starts
-  uint32_t epoch = 0;  // varies random starts between epochs of training
+  Tensor labels;         // (N) int32
+  Tensor samples;        // (N) int64, data-set indices: the keys of random starts
+  uint32_t epoch = 0;    // varies random starts between epochs of training
+  Mixture mixture = {};  // training only
 };
 
 struct AttackResult {
@@ -98,7 +100,7 @@ struct AttackResult {
 // Predictions of the model on pixels by running statistics, in the master's precision. Errors:
 // logits that are not finite, which name no class.
 std::vector<int32_t> predict(Exec& exec, Pool& pool, Model& model, const Tensor& pixels,
-                             int64_t batch_size = 128);
+                             int64_t batch_size = 128, Norms norms = Norms::kMain);
 
 // The inner maximisation of training: every sample, one restart, all steps, nothing verified. Runs
 // the K steps as one Graph per batch size, on buffers that keep their addresses.
@@ -113,6 +115,7 @@ class TrainingAttack {
   // a batch of this size.
   struct Attacked {
     Tensor x_nat, x_adv, labels;
+    Mixture mixture;
   };
   Attacked run(const AttackInput& input);
 
@@ -125,7 +128,7 @@ class TrainingAttack {
 
  private:
   struct Buffers;
-  Buffers& buffers_for(const Shape& shape);
+  Buffers& buffers_for(const Shape& shape, bool mixed);
   void run_steps(Buffers& buffers);
 
   Exec& exec_;

@@ -190,7 +190,7 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
     return flags;
   };
   AttackResult result;
-  result.clean_predictions = predict(exec, pool, model, input.x_nat, batch_size);
+  result.clean_predictions = predict(exec, pool, model, input.x_nat, batch_size, options.norms);
   Best best{Tensor(pool, shape, Dtype::kFloat32), std::vector<float>(n, -1.0f),
             wrong(result.clean_predictions)};
   copy_view(exec, best.x_adv, input.x_nat);
@@ -211,7 +211,7 @@ AttackResult attack(Exec& exec, Pool& pool, Model& model, const AttackInput& inp
         if (progress) progress(already + slots.finished());
       }
     }
-    result.predictions = predict(exec, pool, model, best.x_adv, batch_size);
+    result.predictions = predict(exec, pool, model, best.x_adv, batch_size, options.norms);
     result.fooled = wrong(result.predictions);
     // What the pass that counts does not confirm is attacked again: first in its precision, and if
     // that is not enough (a batch of another shape rounds otherwise) through all steps, where the

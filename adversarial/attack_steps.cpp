@@ -12,6 +12,7 @@ PassOptions attack_pass(const AttackOptions& options) {
   pass.bn = options.bn == AttackBn::kEval    ? BnMode::kRunning
             : options.bn == AttackBn::kTrain ? BnMode::kBatch
                                              : BnMode::kBatchAndUpdate;
+  pass.norms = options.norms;
   pass.dtype = options.dtype;
   return pass;
 }
@@ -50,6 +51,7 @@ void take_step(Exec& exec, const AttackOptions& options, View x_adv, View grad, 
 Tensor natural_logits(Exec& exec, Pool& pool, Model& model, const AttackOptions& options,
                       const Tensor& x_nat) {
   PassOptions pass = attack_pass(options);
+  pass.norms = Norms::kMain;
   pass.wrt = Wrt::kNothing;
   Pass p(exec, pool, model.params(), pass);
   return model.forward(p, p.input(x_nat)).value;
@@ -74,7 +76,7 @@ Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits,
                       const AttackReference& reference) {
   switch (objective) {
     case AttackObjective::kCrossEntropy:
-      return cross_entropy(p, logits, reference.labels, 1.0);
+      return cross_entropy(p, logits, reference.labels, 1.0, 0, reference.mixture);
     case AttackObjective::kDivergence: {
       TradesLoss loss = trades_loss(p, {reference.natural_logits}, logits, reference.labels,
                                     {.weight = 1, .natural = 0, .beta = 1});
@@ -82,6 +84,17 @@ Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits,
     }
   }
   fail("attack objective {} is not known", static_cast<int>(objective));
+}
+
+Mixture empty_mixture(Pool& pool, int64_t count) {
+  return {Tensor(pool, vector_shape(count), Dtype::kInt32),
+          Tensor(pool, vector_shape(count), Dtype::kFloat32)};
+}
+
+void copy_mixture(Exec& exec, const Mixture& to, const Mixture& from) {
+  if (!from.labels) return;
+  copy_view(exec, to.labels, from.labels);
+  copy_view(exec, to.share, from.share);
 }
 
 void require_valid(const AttackOptions& options, const AttackInput& input) {

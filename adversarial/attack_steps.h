@@ -32,6 +32,7 @@ struct InputGradient {
 struct AttackReference {
   Tensor labels = {};          // (N) int32
   Tensor natural_logits = {};  // (N, K), of x_nat: kDivergence only
+  Mixture mixture = {};
 };
 
 // The logits of x_nat as the attack's passes compute them.
@@ -47,6 +48,10 @@ InputGradient input_gradient(Exec& exec, Pool& pool, Model& model, const AttackO
 // Value, gradient and prediction of the objective, summed over the batch.
 Loss attack_objective(Pass& p, AttackObjective objective, const Var& logits,
                       const AttackReference& reference);
+
+// Room for the mixture of so many images, and a copy of one; without one nothing is copied.
+Mixture empty_mixture(Pool& pool, int64_t count);
+void copy_mixture(Exec& exec, const Mixture& to, const Mixture& from);
 
 void require_valid(const AttackOptions& options, const AttackInput& input);
 

@@ -103,8 +103,9 @@ void judge(Exec& exec, Pool& pool, Model& model, const Tensor& x_nat, const Tens
            const EvaluateOptions& options, Evaluation& e) {
   const HostPixels nat(exec, x_nat), adv(exec, x_adv);
   verify_threat_model(options.attack.threat, adv.view, nat.view);
-  e.clean_predictions = predict(exec, pool, model, x_nat, options.batch_size);
-  e.adversarial_predictions = predict(exec, pool, model, x_adv, options.batch_size);
+  e.clean_predictions = predict(exec, pool, model, x_nat, options.batch_size, options.attack.norms);
+  e.adversarial_predictions =
+      predict(exec, pool, model, x_adv, options.batch_size, options.attack.norms);
   e.clean_correct.clear();
   e.robust_correct.clear();
   for (size_t i = 0; i < e.labels.size(); ++i) {

@@ -1,5 +1,6 @@
 #include "adversarial/input.h"
 
+#include "adversarial/attack_steps.h"
 #include "engine/transfer.h"
 
 namespace ringfort {
@@ -14,6 +15,16 @@ AttackInput make_input(Exec& exec, Pool& pool, const DeviceBatch& batch, const P
   AttackInput input{Tensor(pool, batch.shape, Dtype::kFloat32), batch.labels, batch.samples, epoch};
   pad_crop_flip(exec, input.x_nat, batch.images, batch.samples.as<int64_t>(), augment, batch.order);
   return input;
+}
+
+AttackInput mixed_up(Exec& exec, Pool& pool, const AttackInput& input, double alpha,
+                     uint64_t seed) {
+  AttackInput mixed = input;
+  mixed.x_nat = Tensor(pool, input.x_nat.shape(), Dtype::kFloat32);
+  mixed.mixture = empty_mixture(pool, input.x_nat.shape().n);
+  mix_up(exec, mixed.x_nat, mixed.mixture.views(), input.x_nat, input.labels, input.samples, alpha,
+         {seed, Purpose::kMixup, input.epoch});
+  return mixed;
 }
 
 AttackInput make_input(Exec& exec, Pool& pool, const Dataset& data,

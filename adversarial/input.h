@@ -13,6 +13,9 @@ namespace ringfort {
 // a seed.
 PadCropFlip training_augment(const Recipe& recipe, uint32_t epoch);
 
+// Images and labels mixed in pairs (kernels/mixup.h), by other shares in every epoch.
+AttackInput mixed_up(Exec& exec, Pool& pool, const AttackInput& input, double alpha, uint64_t seed);
+
 // augment: by default only bytes / 255.
 AttackInput make_input(Exec& exec, Pool& pool, const DeviceBatch& batch,
                        const PadCropFlip& augment = {}, uint32_t epoch = 0);

@@ -41,7 +41,7 @@ void Trainer::rehearse() {
   }
   with_kept_weights(0, [&] {
     if (!validation_.x_nat) return;
-    predict(exec_, pool_, *model_, validation_.x_nat, pass_images());
+    predict(exec_, pool_, *model_, validation_.x_nat, pass_images(), robust_norms(recipe_));
     under_validation_attack(*model_, validation_, steps);
   });
 }

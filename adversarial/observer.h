@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "adversarial/phases.h"
+
 namespace ringfort {
 
 struct StepRecord {
@@ -19,6 +21,8 @@ struct StepRecord {
   double images_per_second = 0;
   double seconds = 0;  // since training began
   double eta_seconds = 0;
+  PhaseSeconds phases = {};              // of a step, mean since the last record
+  int64_t memory = 0;                    // bytes of device memory that tensors take
   std::optional<double> probe_accuracy;  // PGD-10 accuracy on the probe images, where the probe ran
 };
 
@@ -31,8 +35,10 @@ struct EpochRecord {
   std::optional<double> clean_accuracy, robust_accuracy;
   double lr = 0;
   double images_per_second = 0;
-  double seconds = 0;  // since training began
-  bool best = false;   // highest held-out robust accuracy so far
+  double seconds = 0;        // since training began
+  bool best = false;         // highest held-out robust accuracy so far
+  PhaseSeconds phases = {};  // of a step, mean over the epoch
+  int64_t memory = 0;        // bytes of device memory that tensors take
 };
 
 class TrainingObserver {

@@ -17,6 +17,7 @@ struct OuterLoss {
   OuterLossKind kind = OuterLossKind::kCrossEntropy;
   double beta = 6;             // TRADES
   double label_smoothing = 0;  // of the cross-entropy
+  Norms norms = Norms::kMain;  // that x_adv goes through; x_nat always goes through the main ones
 };
 
 // Images of one pass, on the device.
@@ -24,6 +25,7 @@ struct OuterBatch {
   Tensor x_nat;   // TRADES only
   Tensor x_adv;   // (N, H, W, C) float32
   Tensor labels;  // (N) int32
+  Mixture mixture = {};
 };
 
 struct OuterResult {

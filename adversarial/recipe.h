@@ -16,14 +16,17 @@ struct Recipe {
   int64_t hold_out = 1000;  // training images kept for choosing the best checkpoint
   // none | crop-flip | random-resized-crop (of images in files, with flips)
   std::string augment = "none";
-  int crop_pad = 4;      // pixels of zero padding on each side before the random crop
-  int cutout = 0;        // side in pixels of a square of zeros in each training image; 0: none
+  int crop_pad = 4;  // pixels of zero padding on each side before the random crop
+  double mixup = 0;  // alpha of Beta(alpha, alpha), the share of an image in its mixture; 0: none
+  int cutout = 0;    // side in pixels of a square of zeros in each training image; 0: none
   int image_size = 224;  // side of the squares that images in files become
   int workers = 0;       // threads that decode images in files; 0: as many as threads
 
   // model
   std::string model = "cnn_small";
-  int width = 0;     // channels of the first stage; 0: the model's own default
+  int width = 0;  // channels of the first stage; 0: the model's own default
+  // Batch norms with a second set, through which attacked images go (Xie et al. 2020): trades only
+  bool auxiliary_norms = false;
   std::string init;  // checkpoint to start from, with its normalisation; empty: random weights
 
   // method: "standard", "pgd-at" (Madry et al. 2018), "fast-at" (Wong et al. 2020) or "trades"

@@ -58,6 +58,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   spec.channels = data.channels;
   spec.mean = data.mean;
   spec.std = data.std;
+  spec.auxiliary_norms = recipe.auxiliary_norms;
   const bool copy = dtype == Dtype::kBFloat16 || attack_dtype(recipe) == Dtype::kBFloat16;
   std::optional<Checkpoint> start;  // whose network is taken whole, with its normalisation
   if (!recipe.init.empty()) {
@@ -164,12 +165,14 @@ StepTotals Trainer::take_totals() {
 AttackInput Trainer::next_input(uint32_t epoch) {
   DeviceBatch batch;
   require(feed_->next(pool_, batch), "train: epoch {} has no further batch", epoch + 1);
-  return make_input(exec_, pool_, batch, training_augment(recipe_, epoch), epoch);
+  AttackInput input = make_input(exec_, pool_, batch, training_augment(recipe_, epoch), epoch);
+  return recipe_.mixup > 0 ? mixed_up(exec_, pool_, input, recipe_.mixup, recipe_.seed) : input;
 }
 
 void Trainer::run_step(uint32_t epoch) {
   const StepOptions options = schedule_.at(result_.steps);
   for (int part = 0; part < recipe_.micro_batches; ++part) {
+    step_->begin_data();
     step_->run(next_input(epoch), options);
     broken_of_epoch_.insert(broken_of_epoch_.end(), feed_->broken().begin(), feed_->broken().end());
   }
@@ -227,6 +230,8 @@ bool Trainer::record_steps(bool probe) {
   record.images_per_second =
       static_cast<double>(totals.images) / std::max(now() - record_started_, 1e-9);
   const bool healthy = !probe || healthy_after_probe(record);
+  record.phases = totals.mean_seconds();
+  record.memory = memory().total();
   record.seconds = now() - started_;
   record.eta_seconds = record.seconds / static_cast<double>(result_.steps) *
                        static_cast<double>(total_steps_ - result_.steps);
@@ -275,7 +280,9 @@ void Trainer::finish_epoch(int epoch) {
   record.images_per_second =
       static_cast<double>(epoch_totals_.images) / std::max(now() - epoch_started_, 1e-9);
   if (recipe_.ema_decay > 0) save(kLiveCheckpoint, record);  // whose accuracies are not measured
+  record.phases = epoch_totals_.mean_seconds();
   with_kept_weights(static_cast<uint32_t>(epoch), [&] { validate_and_save(record); });
+  record.memory = memory().total();
   record.seconds = now() - started_;
   observer_->on_epoch(record);
   if (!broken_of_epoch_.empty())
@@ -325,7 +332,8 @@ void Trainer::estimate_statistics(uint32_t epoch) {
 // Of the weights as they now are, live or averaged.
 void Trainer::validate_and_save(EpochRecord& record) {
   if (validation_.x_nat) {
-    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, pass_images());
+    const auto predictions =
+        predict(exec_, pool_, *model_, validation_.x_nat, pass_images(), robust_norms(recipe_));
     const auto labels = to_vector<int32_t>(exec_, validation_.labels);
     int64_t correct = 0;
     for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];

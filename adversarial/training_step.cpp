@@ -2,7 +2,9 @@
 
 #include <array>
 
+#include "adversarial/attack_steps.h"
 #include "kernels/device_memory.h"
+#include "kernels/phase_clock.h"
 #include "kernels/step_totals.h"
 
 namespace ringfort {
@@ -14,7 +16,14 @@ StepTotals& StepTotals::operator+=(const StepTotals& other) {
   if (skipped == 0 && other.skipped > 0) first_skipped = steps + other.first_skipped;
   steps += other.steps;
   skipped += other.skipped;
+  for (size_t i = 0; i < seconds.size(); ++i) seconds.at(i) += other.seconds.at(i);
   return *this;
+}
+
+PhaseSeconds StepTotals::mean_seconds() const {
+  PhaseSeconds mean = seconds;
+  for (double& value : mean) value /= static_cast<double>(std::max<int64_t>(steps, 1));
+  return mean;
 }
 
 TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& method,
@@ -38,18 +47,27 @@ TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& metho
   statistics_ = Tensor(training_pool_, statistics.shape, statistics.dtype);
   sums_ = zeros(training_pool_, matrix_shape(2, 1), Dtype::kFloat64);
   totals_ = zeros(training_pool_, vector_shape(StepSums::kCount), Dtype::kFloat64);
+  clock_ = zeros(training_pool_, vector_shape(PhaseClock::kCount), Dtype::kInt64);
+  static_assert(PhaseClock::kPhases == kPhaseNames.size());
+}
+
+void TrainingStep::begin(Phase phase) {
+  begin_phase(exec_, clock_, static_cast<int64_t>(phase) + 1);
 }
 
 void TrainingStep::take_batch(const AttackInput& batch) {
   if (attack_) {
-    auto [x_nat, x_adv, labels] = attack_->run(batch);
-    batch_ = {std::move(x_nat), std::move(x_adv), std::move(labels)};
+    auto [x_nat, x_adv, labels, mixture] = attack_->run(batch);
+    batch_ = {std::move(x_nat), std::move(x_adv), std::move(labels), std::move(mixture)};
     return;
   }
   if (!batch_.x_adv) {
     batch_.x_adv = Tensor(training_pool_, batch.x_nat.shape(), Dtype::kFloat32);
     batch_.labels = Tensor(training_pool_, vector_shape(batch.x_nat.shape().n), Dtype::kInt32);
   }
+  if (batch.mixture.labels && !batch_.mixture.labels)
+    batch_.mixture = empty_mixture(training_pool_, batch.x_nat.shape().n);
+  copy_mixture(exec_, batch_.mixture, batch.mixture);
   copy_view(exec_, batch_.x_adv, batch.x_nat);
   copy_view(exec_, batch_.labels, batch.labels);
 }
@@ -62,6 +80,7 @@ void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
     copy_view(exec_, statistics_, params.flat_statistics());
     optimizer_.set(exec_, options.update);
   }
+  begin(Phase::kAttack);
   take_batch(batch);
   graph_for(work).run(batch.x_nat.shape());
   // A replay does not say so itself.
@@ -80,7 +99,10 @@ void TrainingStep::observe_statistics(Pool& pool, const AttackInput& batch, int6
   const auto passes = static_cast<int64_t>(seen.size());
   for (int64_t i = 0; i < passes; ++i) {
     PassOptions options{Wrt::kNothing, BnMode::kBatchAndUpdate, dtype_};
-    options.statistics_share = 1 / static_cast<float>(number * passes + i + 1);
+    options.norms = i + 1 < passes ? Norms::kMain : outer_.norms;
+    const bool shared = outer_.norms == Norms::kMain;  // by all passes
+    options.statistics_share =
+        1 / static_cast<float>(shared ? number * passes + i + 1 : number + 1);
     Pass p(exec_, pool, params, options);
     model_.forward(p, p.input(seen[static_cast<size_t>(i)]));
   }
@@ -124,6 +146,7 @@ OuterResult TrainingStep::watch(const AttackInput& batch, const StepOptions& opt
 }
 
 void TrainingStep::train(const Work& work) {
+  begin(Phase::kTraining);
   const OuterResult result = final_gradient(work);
   if (work.first) clear(exec_, sums_);
   add_batch_totals(exec_, sums_.samples(0, 1), sums_.samples(1, 1), result.loss, result.prediction,
@@ -132,19 +155,27 @@ void TrainingStep::train(const Work& work) {
 }
 
 void TrainingStep::finish_step(const Work& work) {
+  begin(Phase::kUpdate);
   const View from = work.perturb ? perturbation_->weights() : View{};
   optimizer_.step(exec_, sums_.view().samples(0, 1), from);
   keep_unless_finite(exec_, model_.params().flat_statistics(), statistics_, optimizer_.check());
   const int64_t images = batch_.x_adv.shape().n * micro_batches_;
   add_step(exec_, totals_, sums_, optimizer_.check(), images);
+  begin_phase(exec_, clock_, 0);
 }
 
 StepTotals TrainingStep::take_totals() {
   std::array<double, StepSums::kCount> sums{};
   to_host(exec_, sums.data(), totals_);
   clear(exec_, totals_);
+  PhaseClock clock;
+  to_host(exec_, &clock, clock_);
+  clear(exec_, clock_);
   const auto count = [&](int at) { return static_cast<int64_t>(sums.at(static_cast<size_t>(at))); };
-  return {sums[0], count(1), count(2), count(3), count(4), count(5)};
+  StepTotals totals{sums[0], count(1), count(2), count(3), count(4), count(5)};
+  for (size_t i = 0; i < totals.seconds.size(); ++i)
+    totals.seconds.at(i) = 1e-9 * static_cast<double>(clock.nanoseconds[i]);
+  return totals;
 }
 
 int64_t TrainingStep::training_kernels() const {

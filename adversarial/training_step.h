@@ -5,6 +5,7 @@
 #include <map>
 
 #include "adversarial/method.h"
+#include "adversarial/phases.h"
 #include "adversarial/weight_perturbation.h"
 #include "engine/optimizer.h"
 
@@ -18,8 +19,10 @@ struct StepTotals {
   int64_t steps = 0;
   int64_t skipped = 0;        // of them, those that changed nothing
   int64_t first_skipped = 0;  // which was the first of those, from 1
+  PhaseSeconds seconds = {};  // of all steps, skipped ones too
 
   double mean_loss() const { return images > 0 ? loss / static_cast<double>(images) : 0; }
+  PhaseSeconds mean_seconds() const;  // of a step
   double accuracy() const {
     return images > 0 ? static_cast<double>(correct) / static_cast<double>(images) : 0;
   }
@@ -41,6 +44,9 @@ class TrainingStep {
                const OptimizerOptions& optimizer, Dtype dtype, int micro_batches = 1);
   TrainingStep(const TrainingStep&) = delete;  // its graphs hold its address
   TrainingStep& operator=(const TrainingStep&) = delete;
+
+  // Before a batch is asked for: time from here to run() is the data's.
+  void begin_data() { begin(Phase::kData); }
 
   // x_nat (N, H, W, C) float32 in [0, 1], the same shape at every call. Queues the step and does
   // not wait for the device.
@@ -79,6 +85,7 @@ class TrainingStep {
     bool perturb;
     auto operator<=>(const Work&) const = default;
   };
+  void begin(Phase phase);
   void take_batch(const AttackInput& batch);
   OuterResult gradient(const Work& work, BnMode bn, const Watch* watch);
   OuterResult final_gradient(const Work& work, const Watch* watch = nullptr);
@@ -101,6 +108,7 @@ class TrainingStep {
   Tensor statistics_;  // running statistics before the step
   Tensor sums_;        // of the step: losses and right answers, float64
   Tensor totals_;      // StepTotals, float64
+  Tensor clock_;       // PhaseClock, int64
   std::map<Work, Graph> graphs_;
 };
 

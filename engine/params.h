@@ -47,6 +47,9 @@ enum class Init {
   kZero,
 };
 
+// Which of two sets of batch norms a pass goes through, where a model has both.
+enum class Norms { kMain, kAuxiliary };
+
 // Index into the segment table, in order of use (the order of add calls).
 enum class ParamId : int { kNone = -1 };
 enum class StatId : int { kNone = -1 };

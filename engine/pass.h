@@ -40,6 +40,7 @@ struct PassOptions {
   float statistics_share = 0;
   const Watch* watch = nullptr;          // outlives the pass
   const DropoutDraw* dropout = nullptr;  // none, as in every attack and evaluation: nothing drops
+  Norms norms = Norms::kMain;            // of two sets, where the model has them
 };
 
 class Pass {

@@ -2,6 +2,16 @@
 
 namespace ringfort {
 
+NormParams NormParams::of(Norms norms) const {
+  if (norms == Norms::kMain) return *this;
+  require(auxiliary.gamma != ParamId::kNone,
+          "a pass asks for auxiliary norms, and the model was made without; make it with "
+          "auxiliary_norms");
+  NormParams chosen = *this;
+  static_cast<NormSet&>(chosen) = auxiliary;
+  return chosen;
+}
+
 NormVectors norm_vectors(const Tensor& storage, int64_t channels) {
   const auto row = [&](int64_t i) {
     return reshaped(storage.view().samples(i, 1), vector_shape(channels));

@@ -12,12 +12,21 @@
 
 namespace ringfort {
 
-// A batch norm's parameters and running statistics. All C values each.
-struct NormParams {
+// Parameters and running statistics of a batch norm. All C values each.
+struct NormSet {
   ParamId gamma = ParamId::kNone, beta = ParamId::kNone;
   StatId mean = StatId::kNone, variance = StatId::kNone;
+};
+
+struct NormParams : NormSet {
+  // A second set, for images of another distribution (Xie et al., "Adversarial Examples Improve
+  // Image Recognition", 2020), where the model has one.
+  NormSet auxiliary = {};
   double epsilon = 1e-5;
   float momentum = 0.1f;  // share of the new batch in the running statistics
+
+  // The norm that a pass goes through, as its main set. Errors: there is no auxiliary one.
+  NormParams of(Norms norms) const;
 };
 
 class WeightCache {

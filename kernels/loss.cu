@@ -9,16 +9,23 @@ namespace {
 // and gradients, of one dtype where they have data.
 template <class Body>
 void with_logits(const char* name, Exec& exec, const View& loss, const View& logits,
-                 const View& labels, std::initializer_list<View> others, const Body& body) {
+                 const View& labels, const MixtureViews& mixture,
+                 std::initializer_list<View> others, const Body& body) {
   const int64_t rows = logits.shape.n, classes = logits.shape.per_sample();
   require(labels.count() == rows && loss.count() == rows,
           "{}: {} labels and {} losses for {} samples", name, labels.count(), loss.count(), rows);
-  if (exec.device().kind == DeviceKind::kCpu && !exec.planned())
+  const bool mixed = mixture.labels.data != nullptr;
+  require(!mixed || (mixture.labels.count() == rows && mixture.share.count() == rows),
+          "{}: {} mixed labels and {} shares for {} samples", name, mixture.labels.count(),
+          mixture.share.count(), rows);
+  for (const View& each : {labels, mixture.labels}) {
+    if (each.data == nullptr || exec.device().kind != DeviceKind::kCpu || exec.planned()) continue;
     for (int64_t n = 0; n < rows; ++n) {
-      const int32_t label = labels.as<const int32_t>()[n];
+      const int32_t label = each.as<const int32_t>()[n];
       require(label >= 0 && label < classes, "{}: sample {} has label {}, the model has {} classes",
               name, n, label, classes);
     }
+  }
   bool alike = loss.dtype == logits.dtype;
   for (const View& other : others)
     alike = alike && (other.data == nullptr ||
@@ -33,33 +40,39 @@ void with_logits(const char* name, Exec& exec, const View& loss, const View& log
     fail("{}: logits must be float32 or float64, got {}", name, to_string(logits.dtype));
 }
 
+template <class S>
+Targets<S> targets_of(const View& labels, double smoothing, const MixtureViews& mixture) {
+  return {labels.as<const int32_t>(), static_cast<S>(smoothing), mixture.labels.as<const int32_t>(),
+          mixture.share.as<const float>()};
+}
+
 }  // namespace
 
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
-                   double weight, double smoothing) {
-  with_logits("cross_entropy", exec, loss, logits, labels, {dlogits}, [&]<class S>(S) {
+                   double weight, double smoothing, const MixtureViews& mixture) {
+  with_logits("cross_entropy", exec, loss, logits, labels, mixture, {dlogits}, [&]<class S>(S) {
     const int64_t classes = logits.shape.per_sample();
     for_each_row(exec, logits.shape.n, classes * 16,
-                 CrossEntropyRow<S>{logits.as<const S>(), labels.as<const int32_t>(), classes,
-                                    static_cast<S>(weight), loss.as<S>(), dlogits.as<S>(),
-                                    prediction.as<int32_t>(), static_cast<S>(smoothing)});
+                 CrossEntropyRow<S>{logits.as<const S>(), targets_of<S>(labels, smoothing, mixture),
+                                    classes, static_cast<S>(weight), loss.as<S>(), dlogits.as<S>(),
+                                    prediction.as<int32_t>()});
   });
 }
 
 void trades_loss(Exec& exec, View loss, View dlogits, View dlogits_adv, View prediction,
-                 View logits, View logits_adv, View labels, const TradesWeights& weights) {
-  with_logits(
-      "trades_loss", exec, loss, logits, labels, {dlogits, dlogits_adv, logits_adv},
-      [&]<class S>(S) {
-        const int64_t classes = logits.shape.per_sample();
-        for_each_row(
-            exec, logits.shape.n, classes * 64,
-            TradesRow<S>{logits.as<const S>(), logits_adv.as<const S>(), labels.as<const int32_t>(),
-                         classes, static_cast<S>(weights.weight), static_cast<S>(weights.natural),
-                         static_cast<S>(weights.beta), static_cast<S>(weights.smoothing),
-                         loss.as<S>(), dlogits.as<S>(), dlogits_adv.as<S>(),
-                         prediction.as<int32_t>()});
-      });
+                 View logits, View logits_adv, View labels, const TradesWeights& weights,
+                 const MixtureViews& mixture) {
+  with_logits("trades_loss", exec, loss, logits, labels, mixture,
+              {dlogits, dlogits_adv, logits_adv}, [&]<class S>(S) {
+                const int64_t classes = logits.shape.per_sample();
+                for_each_row(
+                    exec, logits.shape.n, classes * 64,
+                    TradesRow<S>{logits.as<const S>(), logits_adv.as<const S>(),
+                                 targets_of<S>(labels, weights.smoothing, mixture), classes,
+                                 static_cast<S>(weights.weight), static_cast<S>(weights.natural),
+                                 static_cast<S>(weights.beta), loss.as<S>(), dlogits.as<S>(),
+                                 dlogits_adv.as<S>(), prediction.as<int32_t>()});
+              });
 }
 
 }  // namespace ringfort

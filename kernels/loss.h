@@ -5,22 +5,43 @@
 
 #include "kernels/elementary.h"
 #include "kernels/exec.h"
+#include "kernels/mixup.h"
 #include "kernels/scalar.h"
 
 namespace ringfort {
 
-// What a sample's probabilities should be: (1 - smoothing) onehot(y) + smoothing / K, label
-// smoothing as Szegedy et al. (2016) have it.
+// What a sample's probabilities should be: (1 - smoothing) mixed + smoothing / K, label smoothing
+// as Szegedy et al. (2016) have it; mixed = share onehot(label) + (1 - share) onehot(other), of an
+// image that is a mixture (kernels/mixup.h), else onehot(label).
 template <class S>
-struct SmoothedLabel {
-  int32_t label;
-  S on_label, everywhere;
+struct Target {
+  int32_t label, other;
+  S on_label, on_other, everywhere;
 
-  HD SmoothedLabel(int32_t y, int64_t classes, S smoothing)
-      : label(y),
-        on_label(S(1) - smoothing),
-        everywhere(smoothing / S(static_cast<double>(classes))) {}
-  HD S at(int64_t k) const { return everywhere + (k == label ? on_label : S(0)); }
+  HD S at(int64_t k) const {
+    return everywhere + (k == label ? on_label : S(0)) + (k == other ? on_other : S(0));
+  }
+  // sum_k t_k (from - z_k) but for what smoothing adds everywhere
+  HD S below(const S* z, S from) const {
+    const S own = on_label * (from - z[label]);
+    return other < 0 ? own : own + on_other * (from - z[other]);
+  }
+  // A label that is no class was refused on the CPU; a device cannot throw.
+  HD bool known(int64_t classes) const { return label >= 0 && label < classes && other < classes; }
+};
+
+template <class S>
+struct Targets {
+  const int32_t* labels;  // (N)
+  S smoothing = S(0);
+  const int32_t* others = nullptr;  // (N), or nullptr: nothing is mixed
+  const float* share = nullptr;     // (N)
+
+  HD Target<S> of(int64_t n, int64_t classes) const {
+    const S rest = S(1) - smoothing, own = others == nullptr ? S(1) : S(share[n]);
+    return {labels[n], others == nullptr ? -1 : others[n], rest * own, rest * (S(1) - own),
+            smoothing / S(static_cast<double>(classes))};
+  }
 };
 
 // loss = sum_k t_k (logsumexp(z) - z_k);  dz = weight (softmax(z) - t), t the target. The attack's
@@ -28,15 +49,14 @@ struct SmoothedLabel {
 // is 1/B.
 template <class S>
 struct CrossEntropyRow {
-  const S* logits;        // (N, K)
-  const int32_t* labels;  // (N)
+  const S* logits;  // (N, K)
+  Targets<S> targets;
   int64_t classes;
   S weight;
   S* loss;     // (N)
   S* dlogits;  // (N, K), or nullptr where no gradient is wanted
   int32_t*
       prediction;  // (N): the class of the largest logit, the lowest index of equals; or nullptr
-  S smoothing = S(0);
 
   template <class Row>
   HD void operator()(const Row& row, int64_t n) const {
@@ -45,7 +65,7 @@ struct CrossEntropyRow {
     const auto logit = [z](int64_t k) { return z[k]; };
     const int64_t best = row.template argmax<S>(classes, logit);
     const S largest = z[best];
-    const SmoothedLabel<S> target(labels[n], classes, smoothing);
+    const Target<S> target = targets.of(n, classes);
     S total;
     if (dz == nullptr) {
       total =
@@ -57,16 +77,14 @@ struct CrossEntropyRow {
       row.each(classes, [=](int64_t k) { dz[k] = scale * dz[k] - w * target.at(k); });
     }
     S below = S(0);  // what smoothing adds: how far the logits lie below the largest, weighed
-    if (smoothing != S(0))
+    if (target.everywhere != S(0))
       below = target.everywhere *
               row.template sum<S>(classes, [=](int64_t k) { return largest - z[k]; });
     if (row.first() && prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
     // 1 <= total <= K: the largest logit's own term is 1
     if (!row.first()) return;
-    // A label that is no class was refused on the CPU; a device cannot throw and says NaN.
-    const bool known = target.label >= 0 && target.label < classes;
-    loss[n] = known ? log_of_positive(total) + target.on_label * (largest - z[target.label]) + below
-                    : S(NAN);
+    loss[n] =
+        target.known(classes) ? log_of_positive(total) + target.below(z, largest) + below : S(NAN);
   }
 };
 
@@ -82,9 +100,9 @@ template <class S>
 struct TradesRow {
   const S* logits;      // (N, K), z
   const S* logits_adv;  // (N, K), z_adv
-  const int32_t* labels;
+  Targets<S> targets;
   int64_t classes;
-  S weight, natural_weight, beta, smoothing;
+  S weight, natural_weight, beta;
   S* loss;              // (N)
   S* dlogits;           // (N, K), or nullptr where no gradient of z is wanted
   S* dlogits_adv;       // (N, K), or nullptr
@@ -111,7 +129,7 @@ struct TradesRow {
     const auto log_ratio = [=](int64_t k) { return (z[k] - total) - (z_adv[k] - total_adv); };
     const S divergence = row.template sum<S>(
         classes, [=](int64_t k) { return exp_below_zero(z[k] - total) * log_ratio(k); });
-    const SmoothedLabel<S> target(labels[n], classes, smoothing);
+    const Target<S> target = targets.of(n, classes);
     const S a = natural_weight, b = beta, w = weight;
     if (dlogits != nullptr) {
       S* const dz = dlogits + n * classes;
@@ -127,24 +145,22 @@ struct TradesRow {
       });
     }
     S smoothed = S(0);
-    if (a != S(0) && smoothing != S(0))
+    if (a != S(0) && target.everywhere != S(0))
       smoothed =
           target.everywhere * row.template sum<S>(classes, [=](int64_t k) { return total - z[k]; });
     if (!row.first()) return;
     if (prediction != nullptr) prediction[n] = static_cast<int32_t>(best);
     S natural = S(0);
-    if (a != S(0)) {
-      const bool known = target.label >= 0 && target.label < classes;
-      natural = known ? target.on_label * (total - z[target.label]) + smoothed : S(NAN);
-    }
+    if (a != S(0)) natural = target.known(classes) ? target.below(z, total) + smoothed : S(NAN);
     loss[n] = a * natural + b * divergence;
   }
 };
 
 // loss (N), dlogits (N, K) or a view without data, prediction (N) int32 or a view without data.
-// Errors: a label outside [0, K) names the sample and the label; on CUDA its loss is NaN.
+// Errors: a label
+// outside [0, K) names the sample and the label; on CUDA its loss is NaN.
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
-                   double weight, double smoothing = 0);
+                   double weight, double smoothing = 0, const MixtureViews& mixture = {});
 
 struct TradesWeights {
   double weight = 1;  // of the sample
@@ -152,6 +168,7 @@ struct TradesWeights {
 };
 // TradesRow's; dlogits, dlogits_adv may be views without data. Errors: as cross_entropy.
 void trades_loss(Exec& exec, View loss, View dlogits, View dlogits_adv, View prediction,
-                 View logits, View logits_adv, View labels, const TradesWeights& weights);
+                 View logits, View logits_adv, View labels, const TradesWeights& weights,
+                 const MixtureViews& mixture = {});
 
 }  // namespace ringfort

@@ -41,7 +41,8 @@ enum class Purpose : uint32_t {
   kHoldOut,
   kTest,
   kImageCrop,
-  kDropout
+  kDropout,
+  kMixup
 };
 
 struct RandomKey {

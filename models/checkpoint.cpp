@@ -20,7 +20,7 @@ void require_within(const SafetensorsFile& file, const char* what, int64_t value
 }  // namespace
 
 std::map<std::string, std::string> describe(const ModelSpec& spec) {
-  const nlohmann::json json = {
+  nlohmann::json json = {
       {"name", spec.name},
       {"width", spec.width},
       {"classes", spec.classes},
@@ -30,6 +30,7 @@ std::map<std::string, std::string> describe(const ModelSpec& spec) {
       {"mean", spec.mean},
       {"std", spec.std},
   };
+  if (spec.auxiliary_norms) json["auxiliary_norms"] = true;
   return {{kModelKey, json.dump()}};
 }
 
@@ -51,6 +52,7 @@ ModelSpec read_spec(const SafetensorsFile& file) {
     spec.channels = json.at("channels").get<int64_t>();
     spec.mean = json.at("mean").get<std::vector<float>>();
     spec.std = json.at("std").get<std::vector<float>>();
+    spec.auxiliary_norms = json.value("auxiliary_norms", false);
     require_within(file, "width", json.at("width").get<int64_t>(), 4096);
     require_within(file, "classes", spec.classes, 1 << 16);
     require_within(file, "height", spec.height, 4096);

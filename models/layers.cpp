@@ -18,14 +18,20 @@ ConvParams LayerBuilder::conv_with_bias(const std::string& name, int64_t in, int
   return layer;
 }
 
-NormParams LayerBuilder::norm(const std::string& name, int64_t channels, float momentum) {
-  NormParams norm;
-  norm.momentum = momentum;
-  norm.gamma = params_.add(name + ".weight", vector_shape(channels), ParamKind::kNormScale);
-  norm.beta = params_.add(name + ".bias", vector_shape(channels), ParamKind::kNormShift);
-  norm.mean = params_.add_statistic(name + ".running_mean", channels, ParamKind::kRunningMean);
-  norm.variance =
+NormSet LayerBuilder::norm_set(const std::string& name, int64_t channels) {
+  NormSet set;
+  set.gamma = params_.add(name + ".weight", vector_shape(channels), ParamKind::kNormScale);
+  set.beta = params_.add(name + ".bias", vector_shape(channels), ParamKind::kNormShift);
+  set.mean = params_.add_statistic(name + ".running_mean", channels, ParamKind::kRunningMean);
+  set.variance =
       params_.add_statistic(name + ".running_var", channels, ParamKind::kRunningVariance);
+  return set;
+}
+
+NormParams LayerBuilder::norm(const std::string& name, int64_t channels, float momentum) {
+  NormParams norm{norm_set(name, channels)};
+  norm.momentum = momentum;
+  if (auxiliary_norms_) norm.auxiliary = norm_set(name + ".aux_bn", channels);
   return norm;
 }
 

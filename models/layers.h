@@ -15,7 +15,10 @@ struct InitScheme {
 
 class LayerBuilder {
  public:
-  explicit LayerBuilder(ParamStore& params, InitScheme init = {}) : params_(params), init_(init) {}
+  // auxiliary_norms: every batch norm has a second set (NormParams::auxiliary),
+  // "bn1.aux_bn.weight".
+  explicit LayerBuilder(ParamStore& params, InitScheme init = {}, bool auxiliary_norms = false)
+      : params_(params), init_(init), auxiliary_norms_(auxiliary_norms) {}
 
   // A square filter without bias.
   ConvParams conv(const std::string& name, int64_t in, int64_t out, int kernel,
@@ -39,8 +42,11 @@ class LayerBuilder {
   LinearParams linear_of_image(const std::string& name, const Shape& image, int64_t out);
 
  private:
+  NormSet norm_set(const std::string& name, int64_t channels);
+
   ParamStore& params_;
   InitScheme init_;
+  bool auxiliary_norms_;
 };
 
 }  // namespace ringfort

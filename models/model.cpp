@@ -112,6 +112,8 @@ std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
     require(spec.classes >= 2 && spec.channels >= 1,
             "model '{}': needs at least 2 classes and 1 channel", spec.name);
     std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
+    require(!model->spec().auxiliary_norms || !model->params().statistics().empty(),
+            "model '{}' has no batch norm and so no auxiliary norms", entry.name);
     model->allocate(options.bfloat16_copy, options.device);
     return model;
   }

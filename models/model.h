@@ -19,7 +19,14 @@ struct ModelSpec {
   int64_t classes = 10;
   int64_t height = 32, image_width = 32, channels = 3;
   std::vector<float> mean, std;  // per channel, of pixels in [0, 1]; empty: no normalisation
+  bool auxiliary_norms = false;  // two sets of batch norms (PassOptions::norms)
 };
+
+// Those of a model's batch norms that it is evaluated by: where it has two sets, the ones that
+// attacked images went through in training.
+inline Norms evaluated_norms(const ModelSpec& spec) {
+  return spec.auxiliary_norms ? Norms::kAuxiliary : Norms::kMain;
+}
 
 class Model {
  public:

@@ -4,7 +4,7 @@ namespace ringfort {
 
 PreActResNet::PreActResNet(ModelSpec model_spec, Dtype master, const PreActDesign& design)
     : Model(std::move(model_spec), master), design_(design) {
-  LayerBuilder build(params(), design.init);
+  LayerBuilder build(params(), design.init, spec().auxiliary_norms);
   const PreActNames& names = design.names;
   const int64_t width = spec().width;
   require(spec().height >= 8 && spec().image_width >= 8,

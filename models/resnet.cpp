@@ -7,7 +7,7 @@ ResNet::ResNet(ModelSpec model_spec, Dtype master, const ResNetDesign& design)
   require(spec().height >= 8 && spec().image_width >= 8,
           "model '{}': images must be at least 8 x 8, got {} x {}", spec().name, spec().height,
           spec().image_width);
-  LayerBuilder build(params(), design.init);
+  LayerBuilder build(params(), design.init, spec().auxiliary_norms);
   const int64_t width = spec().width;
   const ConvOptions stem = design.large_images ? ConvOptions{2, 3} : ConvOptions{1, 1};
   stem_.conv = build.conv("conv1", spec().channels, width, design.large_images ? 7 : 3, stem);

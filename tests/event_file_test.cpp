@@ -55,6 +55,11 @@ TEST_CASE("the event file of a run holds what its records hold", "[events]") {
                                                           {"train/accuracy", 0.0f},
                                                           {"train/lr", 0.0f},
                                                           {"train/images_per_second", 1234.0f},
+                                                          {"time/data_ms", 1.0f},
+                                                          {"time/attack_ms", 500.0f},
+                                                          {"time/training_ms", 250.0f},
+                                                          {"time/update_ms", 2.0f},
+                                                          {"memory/mb", 210.0f},
                                                           {"held_out/probe_accuracy", 0.5f}});
   CHECK(events[4].step == 20);
   CHECK(events[4].scalars == std::map<std::string, float>{{"held_out/clean_accuracy", 0.8125f},

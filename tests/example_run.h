@@ -68,6 +68,8 @@ inline void train_a_little(RunFolder& run) {
   step.total_steps = 20;
   step.seconds = 4;
   step.images_per_second = 1234;
+  step.phases = {0.001, 0.5, 0.25, 0.002};
+  step.memory = 210'000'000;
   for (step.step = 10; step.step <= 20; step.step += 10) {
     step.epoch = double(step.step) / 10;
     step.loss = step.step == 10 ? std::nan("") : 0.75;

@@ -50,29 +50,43 @@ double trades_slope(const std::vector<double>& z, const std::vector<double>& z_a
     duals[1].emplace_back(z_adv[k], k + z.size() == j ? 1 : 0);
   }
   Dual loss;
-  TradesRow<Dual>{duals[0].data(), duals[1].data(), &label,       static_cast<int64_t>(z.size()),
-                  Dual(1),         Dual(w.natural), Dual(w.beta), Dual(w.smoothing),
-                  &loss,           nullptr,         nullptr,      nullptr}(CpuRow{}, 0);
+  TradesRow<Dual>{duals[0].data(),
+                  duals[1].data(),
+                  {&label, Dual(w.smoothing)},
+                  static_cast<int64_t>(z.size()),
+                  Dual(1),
+                  Dual(w.natural),
+                  Dual(w.beta),
+                  &loss,
+                  nullptr,
+                  nullptr,
+                  nullptr}(CpuRow{}, 0);
   return loss.slope;
 }
 
 }  // namespace
 
 TEST_CASE("CrossEntropyRow: dlogits is the derivative of the loss") {
-  for (const double smoothing : {0.0, 0.125})
+  const float share = 0.625f;
+  for (const auto& [smoothing, mixed] :
+       {std::pair{0.0, false}, {0.125, false}, {0.0, true}, {0.125, true}})
     for (const int64_t classes : {1, 2, 10, 33}) {
       const std::vector<double> z = random_vector(classes, 1, -4, 4);
-      const int32_t label = static_cast<int32_t>(classes / 2);
+      const int32_t label = static_cast<int32_t>(classes / 2), other = 0;
+      const int32_t* const others = mixed ? &other : nullptr;
       double loss = 0;
       std::vector<double> dz(z.size());
-      CrossEntropyRow<double>{z.data(), &label, classes, 0.5, &loss, dz.data(), nullptr, smoothing}(
+      CrossEntropyRow<double>{
+          z.data(), {&label, smoothing, others, &share}, classes, 0.5, &loss, dz.data(), nullptr}(
           CpuRow{}, 0);
       for (size_t j = 0; j < z.size(); ++j) {
         std::vector<Dual> duals;
         for (size_t k = 0; k < z.size(); ++k) duals.emplace_back(z[k], k == j ? 1 : 0);
         Dual dual_loss;
-        CrossEntropyRow<Dual>{duals.data(), &label,  classes, Dual(1),
-                              &dual_loss,   nullptr, nullptr, Dual(smoothing)}(CpuRow{}, 0);
+        CrossEntropyRow<Dual>{duals.data(), {&label, Dual(smoothing), others, &share},
+                              classes,      Dual(1),
+                              &dual_loss,   nullptr,
+                              nullptr}(CpuRow{}, 0);
         CHECK(dual_loss.value == loss);
         CHECK(std::abs(dz[j] - 0.5 * dual_loss.slope) < 1e-15);
       }
@@ -89,9 +103,9 @@ TEST_CASE("TradesRow: both gradients are derivatives of the loss") {
       double loss = 0;
       std::vector<double> dz(z.size()), dz_adv(z.size());
       int32_t prediction = -1;
-      TradesRow<double>{z.data(), z_adv.data(), &label, classes,   w.weight,      w.natural,
-                        w.beta,   w.smoothing,  &loss,  dz.data(), dz_adv.data(), &prediction}(
-          CpuRow{}, 0);
+      TradesRow<double>{
+          z.data(), z_adv.data(), {&label, w.smoothing}, classes,    w.weight, w.natural, w.beta,
+          &loss,    dz.data(),    dz_adv.data(),         &prediction}(CpuRow{}, 0);
       for (size_t j = 0; j < z.size(); ++j) {
         CHECK(std::abs(dz[j] - w.weight * trades_slope(z, z_adv, label, w, j)) < 1e-14);
         CHECK(std::abs(dz_adv[j] - w.weight * trades_slope(z, z_adv, label, w, j + z.size())) <
@@ -186,6 +200,53 @@ TEST_CASE("cross_entropy: smoothed labels spread their share over all classes") 
         Approx(-(0.1 * std::log(1 / 8.0) + 0.8 * std::log(2 / 8.0) + 0.1 * std::log(5 / 8.0))));
   CHECK(relative_error(dz.values(),
                        {2 * (1 / 8.0 - 0.1), 2 * (2 / 8.0 - 0.8), 2 * (5 / 8.0 - 0.1)}) < 1e-14);
+}
+
+TEST_CASE("losses of mixtures are the mixtures of losses, gradients too") {
+  constexpr int64_t kRows = 5, kClasses = 7;
+  const auto own = labels_for(kRows, kClasses);
+  std::vector<double> other, shares;
+  for (int64_t n = 0; n < kRows; ++n) {
+    other.push_back(own[static_cast<size_t>(kRows - 1 - n)]);  // the middle one's is its own
+    shares.push_back(0.125 * static_cast<double>(n + 4));      // 1/2 ... 1
+  }
+  const Buffer z(Dtype::kFloat64, matrix_shape(kRows, kClasses),
+                 random_vector(kRows * kClasses, 1, -8, 8)),
+      z_adv(Dtype::kFloat64, matrix_shape(kRows, kClasses),
+            random_vector(kRows * kClasses, 2, -8, 8));
+  const Buffer others(Dtype::kInt32, vector_shape(kRows), other),
+      share(Dtype::kFloat32, vector_shape(kRows), shares);
+  Exec exec(kTestDevice, 1);
+  struct Losses {
+    std::vector<double> loss, dz;
+  };
+  const auto losses = [&](bool trades, const std::vector<double>& labels,
+                          const MixtureViews& mixture) {
+    const Buffer y(Dtype::kInt32, vector_shape(kRows), labels),
+        loss(Dtype::kFloat64, vector_shape(kRows)),
+        dz(Dtype::kFloat64, matrix_shape(kRows, kClasses));
+    if (trades)
+      trades_loss(exec, loss, dz, View{}, View{}, z, z_adv, y, {0.5, 1, 6, 0.2}, mixture);
+    else
+      cross_entropy(exec, loss, dz, View{}, z, y, 0.5, 0.2, mixture);
+    return Losses{loss.values(), dz.values()};
+  };
+  for (const bool trades : {false, true}) {
+    const Losses both = losses(trades, own, {others, share}), a = losses(trades, own, {}),
+                 b = losses(trades, other, {});
+    for (size_t i = 0; i < both.dz.size(); ++i) {
+      const double s = shares[i / kClasses];
+      CHECK(both.dz[i] == Approx(s * a.dz[i] + (1 - s) * b.dz[i]).margin(1e-14));
+      if (i % kClasses == 0)
+        CHECK(both.loss[i / kClasses] ==
+              Approx(s * a.loss[i / kClasses] + (1 - s) * b.loss[i / kClasses]).epsilon(1e-13));
+    }
+  }
+  const Buffer unknown(Dtype::kInt32, vector_shape(kRows), std::vector<double>(kRows, kClasses));
+  if (kTestDevice.kind == DeviceKind::kCpu)
+    CHECK_THROWS_AS(losses(false, own, {unknown, share}), Error);
+  else
+    CHECK(std::isnan(losses(false, own, {unknown, share}).loss[0]));
 }
 
 TEST_CASE("cross_entropy: losses, gradients and predictions of a batch") {

@@ -49,6 +49,9 @@ TEST_CASE("run folder: records read back as written", "[tools]") {
   CHECK(std::isnan(data.steps[0].loss));
   CHECK(data.steps[1].loss == 0.75);
   CHECK(data.steps[1].probe_accuracy == 0.5);
+  for (size_t i = 0; i < kPhaseNames.size(); ++i)
+    CHECK(data.steps[1].phases.at(i) == Approx(PhaseSeconds{0.001, 0.5, 0.25, 0.002}.at(i)));
+  CHECK(data.steps[1].memory == 210'000'000);
   CHECK(data.header == "a header <with> brackets");
   CHECK(data.messages == std::vector<std::string>{"the probe fell"});
   for (const std::string& line : {std::string("epoch,step,train_loss"), std::string("1,10,1.25")})

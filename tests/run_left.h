@@ -33,7 +33,8 @@ struct Left {
       std::istringstream cells(line);
       int column = 0;
       for (std::string cell; std::getline(cells, cell, ','); ++column)
-        if (column != 7 && column != 8) summary += cell + ",";  // images per second, seconds
+        // Without images per second, seconds, and what comes after "best": milliseconds, memory.
+        if (column < 7 || column == 9) summary += cell + ",";
       summary += "\n";
     }
     std::istringstream records(read_text(folder / kMetricsFile));
@@ -41,6 +42,8 @@ struct Left {
       auto json = nlohmann::json::parse(line);
       json.erase("seconds");
       json.erase("images_per_second");
+      json.erase("step_ms");
+      json.erase("memory");  // of this process
       // How much memory was free is another number every time.
       if (json.value("text", "").starts_with("memory: ")) json.erase("text");
       metrics += json.dump() + "\n";

@@ -3,6 +3,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <numeric>
 
 #include "adversarial/evaluate.h"
 #include "adversarial/input.h"
@@ -162,6 +163,18 @@ TEST_CASE("training learns, records and keeps the best checkpoint", "[trainer]")
   int probes = 0;
   for (const StepRecord& step : recorder.steps) probes += step.probe_accuracy.has_value();
   CHECK(probes == 23 * 6 / 5);
+  // All phases of a step are timed, and no time of validation or probes is among them.
+  int64_t told = 0;
+  double in_steps = 0;
+  for (const StepRecord& step : recorder.steps) {
+    for (const double seconds : step.phases) CHECK(seconds > 0);
+    CHECK(step.memory > 0);
+    in_steps += std::accumulate(step.phases.begin(), step.phases.end(), 0.0) *
+                static_cast<double>(step.step - std::exchange(told, step.step));
+  }
+  CHECK(in_steps < recorder.epochs.back().seconds);
+  CHECK(recorder.epochs.back().phases[1] > 0);
+  CHECK(recorder.epochs.back().memory > 0);
 
   // What was saved is what was trained: logits agree bit for bit.
   const LoadedModel loaded = load_checkpoint(exec, folder / "last.safetensors");

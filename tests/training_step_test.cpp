@@ -32,7 +32,7 @@ struct Training {
   std::optional<TrainingStep> step;
 
   Training(const std::string& name, const TrainingMethod& method, int micro_batches = 1,
-           const OptimizerOptions& optimizer = {}) {
+           const OptimizerOptions& optimizer = {}, bool auxiliary_norms = false) {
     exec.plans().force("direct");
     ModelSpec spec;
     spec.name = name;
@@ -42,6 +42,7 @@ struct Training {
     spec.channels = 1;
     spec.mean = {0.5f};
     spec.std = {0.25f};
+    spec.auxiliary_norms = auxiliary_norms;
     model = make_model(spec, {.bfloat16_copy = true});
     initialize(exec, model->params(), 1);
     step.emplace(exec, *model, method, optimizer, Dtype::kFloat32, micro_batches);
@@ -209,6 +210,40 @@ TEST_CASE("statistics estimated anew are the mean over the batches", "[step]") {
     CHECK(relative_error(mean, expected) < 1e-5);
     CHECK(alone[0] != alone[1]);
     CHECK(bytes_of(t.model->params().flat_master()) == weights);
+  }
+}
+
+TEST_CASE("with auxiliary norms images and attacked images have statistics of their own",
+          "[step]") {
+  Recipe recipe;
+  recipe.method = "trades";
+  recipe.model = "preact_resnet18";
+  recipe.eps = 0.2;
+  recipe.attack_steps = 2;
+  recipe.auxiliary_norms = true;
+  Training both("preact_resnet18", make_method(recipe), 1, {}, true);
+  Training natural("preact_resnet18", {}, 1, {}, true);
+  both.step->run(both.batch(0, 16), {kUpdate});
+  natural.step->run(natural.batch(0, 16), {kUpdate});
+  const ParamStore& params = both.model->params();
+  bool attacked_moved = false;
+  for (size_t i = 0; i < params.statistics().size(); ++i) {
+    const auto id = static_cast<StatId>(i);
+    const auto of = [&](Training& t) { return bytes_of(t.model->params().statistic(id)); };
+    if (params.statistics()[i].name.find(".aux_bn.") == std::string::npos)
+      CHECK(of(both) == of(natural));
+    else
+      attacked_moved = attacked_moved || of(both) != of(natural);
+  }
+  CHECK(attacked_moved);
+}
+
+TEST_CASE("auxiliary norms are for methods with two kinds of images", "[step]") {
+  Recipe recipe;
+  recipe.auxiliary_norms = true;
+  for (const char* method : {"standard", "pgd-at", "fast-at"}) {
+    recipe.method = method;
+    CHECK_THROWS_AS(make_method(recipe), Error);
   }
 }
 

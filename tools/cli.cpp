@@ -105,6 +105,9 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
   option("--batch-size", c.batch_size, "images per attack batch [250]")
       ->check(whole_number(1, 1000000));
   option("--seed", c.seed, "seed of the random starts [0]")->check(whole_number(0, UINT64_MAX));
+  option("--norms", c.norms,
+         "main, auxiliary: batch norms of a model that has two sets [auxiliary, where there are]")
+      ->check(one_of({"main", "auxiliary"}));
   option("--attack-dtype", c.attack_dtype, "float32, bfloat16 [float32]")->check(one_of(dtypes));
   evaluate->add_flag("--tf32", c.tf32, "on a GPU, float32 products may round operands to TF32");
   option("--data-dir", c.data_dir, "folder of the data set [as in training]");

@@ -42,6 +42,14 @@ AttackOptions make_attack(const EvaluateCommand& command, const Recipe& recipe) 
   return options;
 }
 
+Norms parse_norms(const std::string& name, const Model& model,
+                  const std::filesystem::path& checkpoint) {
+  require(name != "auxiliary" || model.spec().auxiliary_norms,
+          "--norms: the model of {} has one set of batch norms only; leave the option out",
+          checkpoint.string());
+  return name == "main" ? Norms::kMain : evaluated_norms(model.spec());
+}
+
 // What a run holds is its best evidence: only an evaluation in the same threat model, of as many
 // images and as strong, replaces it. Asked before an attack that takes long.
 void require_as_strong(const std::filesystem::path& file, const AttackOptions& attack, int64_t n) {
@@ -88,6 +96,7 @@ int run_evaluate(const EvaluateCommand& command) {
   const LoadedModel loaded = load_checkpoint(
       *exec, target.checkpoint,
       {.bfloat16_copy = options.attack.dtype == Dtype::kBFloat16, .device = exec->device()});
+  options.attack.norms = parse_norms(command.norms, *loaded.model, target.checkpoint);
   const auto named = loaded.metadata.find("ringfort.dataset");
   const std::string data_dir = command.data_dir.value_or(recipe.data_dir);
   const Dataset test =

@@ -32,6 +32,8 @@ std::vector<RecipeField> data_and_model_fields() {
        {0, 64}},
       {"data", "cutout", &Recipe::cutout,
        "side of a square of zeros in each training image; 0: none", {0, 4096}},
+      {"data", "mixup", &Recipe::mixup,
+       "images and labels are mixed in pairs, by a share from Beta(this, this); 0: not", {0, 1000}},
       {"data", "image-size", &Recipe::image_size,
        "side of the squares that images in files become", {8, kMaxImageSize}},
       {"data", "workers", &Recipe::workers,
@@ -39,6 +41,9 @@ std::vector<RecipeField> data_and_model_fields() {
       {"model", "model", &Recipe::model, "network", {}, model_names()},
       {"model", "width", &Recipe::width, "channels of the first stage; 0: the model's own default",
        {0, 4096}},
+      {"model", "auxiliary-norms", &Recipe::auxiliary_norms,
+       "trades: attacked images have batch norms of their own, which are also what is validated: true or "
+       "false"},
       {"model", "init", &Recipe::init,
        "checkpoint whose weights, statistics and normalisation training starts from"},
   };

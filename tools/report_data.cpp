@@ -97,6 +97,10 @@ void take_record(const Json& record, RunData& run) {
     step.lr = real(record, "lr");
     step.images_per_second = real(record, "images_per_second");
     step.seconds = real(record, "seconds");
+    if (record.contains("step_ms"))  // not in the runs of old versions
+      for (size_t i = 0; i < step.phases.size(); ++i)
+        step.phases.at(i) = 1e-3 * real(record.at("step_ms"), kPhaseNames.at(i));
+    if (record.contains("memory")) step.memory = whole<int64_t>(real(record, "memory"));
     if (record.contains("probe_accuracy")) step.probe_accuracy = real(record, "probe_accuracy");
     run.steps.push_back(step);
   }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "tools/chart.h"
 #include "tools/html.h"
@@ -53,6 +54,51 @@ std::string training_tile(const RunData& run) {
   return tile("", "Training time", duration_text(seconds), below);
 }
 
+std::string memory_tile(const RunData& run) {
+  int64_t most = 0;
+  for (const StepRecord& step : run.steps) most = std::max(most, step.memory);
+  if (most == 0) return "";
+  return tile("", "Memory", fmt::format("{} MB", grouped(std::llround(1e-6 * double(most)))),
+              "of tensors, the most");
+}
+
+struct Part {
+  const char* style;
+  const char* text;
+  double size;
+  std::string value;
+};
+
+// Parts of a whole as one bar, each as long as its size, with what they are below it.
+std::string parts_bar(std::initializer_list<Part> parts) {
+  std::string bar, legend;
+  for (const Part& part : parts) {
+    bar += fmt::format("<i class=\"{}\" style=\"flex-grow:{}\"></i>", part.style, part.size);
+    legend += fmt::format("<span class=\"key\"><i class=\"swatch {}\"></i>{} <b>{}</b></span>",
+                          part.style, part.text, part.value);
+  }
+  return "<div class=\"outcome\"><div class=\"bar\">" + bar + "</div><div class=\"legend\">" +
+         legend + "</div></div>\n";
+}
+
+// Where the time of the mean step went.
+std::string phases_bar(const RunData& run) {
+  PhaseSeconds mean = {};
+  for (const StepRecord& step : run.steps)
+    for (size_t i = 0; i < mean.size(); ++i)
+      mean.at(i) += step.phases.at(i) / static_cast<double>(run.steps.size());
+  if (!(std::accumulate(mean.begin(), mean.end(), 0.0) > 0)) return "";
+  const auto part = [&](Phase phase, const char* style, const char* text) {
+    const double seconds = mean.at(static_cast<size_t>(phase));
+    return Part{style, text, 1e3 * seconds, fmt::format("{:.1f} ms", 1e3 * seconds)};
+  };
+  return "<p class=\"lead\">Where the time of a training step went:</p>\n" +
+         parts_bar({part(Phase::kData, "wrong", "waiting for images"),
+                    part(Phase::kAttack, "fooled", "attack"),
+                    part(Phase::kTraining, "held", "training pass"),
+                    part(Phase::kUpdate, "update", "update")});
+}
+
 // What became of the n images, as one bar: withstood, fooled, wrong without any attack.
 std::string outcome_bar(const Evaluation& e) {
   int64_t robust = 0, fooled = 0, wrong = 0;
@@ -64,17 +110,12 @@ std::string outcome_bar(const Evaluation& e) {
     else
       ++wrong;
   }
-  const auto part = [&](const char* style, int64_t count) {
-    return fmt::format("<i class=\"{}\" style=\"flex-grow:{}\"></i>", style, count);
+  const auto part = [](const char* style, const char* text, int64_t count) {
+    return Part{style, text, static_cast<double>(count), grouped(count)};
   };
-  const auto key = [&](const char* style, const char* text, int64_t count) {
-    return fmt::format("<span class=\"key\"><i class=\"swatch {}\"></i>{} <b>{}</b></span>", style,
-                       text, grouped(count));
-  };
-  return "<div class=\"outcome\"><div class=\"bar\">" + part("held", robust) +
-         part("fooled", fooled) + part("wrong", wrong) + "</div><div class=\"legend\">" +
-         key("held", "withstood the attack", robust) + key("fooled", "fooled by it", fooled) +
-         key("wrong", "wrong without any attack", wrong) + "</div></div>\n";
+  return parts_bar({part("held", "withstood the attack", robust),
+                    part("fooled", "fooled by it", fooled),
+                    part("wrong", "wrong without any attack", wrong)});
 }
 
 std::string without_quotes(const std::string& toml) {
@@ -145,7 +186,7 @@ std::string headline_html(const RunData& run) {
     out += tile("clean", "Clean accuracy", percent(e.clean_accuracy),
                 interval_text(e.clean_accuracy, e.n));
   }
-  out += training_tile(run);
+  out += training_tile(run) + memory_tile(run);
   if (run.evaluation)
     out += tile("", "Attack time", duration_text(run.evaluation->seconds),
                 grouped(run.evaluation->n) + " test images");
@@ -162,7 +203,8 @@ std::string curves_html(const RunData& run) {
       chart_html(step_chart(run, "Training loss", "robust", &StepRecord::loss)) +
       chart_html(step_chart(run, "Learning rate", "faint", &StepRecord::lr));
   if (charts.empty()) return "";
-  return "<section><h2>Training</h2><div class=\"charts\">\n" + charts + "</div></section>\n";
+  return "<section><h2>Training</h2><div class=\"charts\">\n" + charts + "</div>\n" +
+         phases_bar(run) + "</section>\n";
 }
 
 std::string settings_html(const Recipe& recipe) {

@@ -44,7 +44,7 @@ p { margin: 0; }
 .bar { display: flex; height: 18px; border-radius: 9px; overflow: hidden; gap: 2px; }
 .bar i { flex-basis: 0; }
 i.held { background: var(--robust); } i.fooled { background: var(--fooled); }
-i.wrong { background: var(--wrong); }
+i.wrong { background: var(--wrong); } i.update { background: var(--clean); }
 .notice { border-left: 3px solid var(--rule); padding: 4px 12px; margin: 10px 0;
   color: var(--soft); overflow-wrap: anywhere; }
 .notice.said { border-color: var(--miss); color: var(--ink); }

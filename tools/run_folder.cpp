@@ -1,6 +1,7 @@
 #include "tools/run_folder.h"
 
 #include <fcntl.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
@@ -92,6 +93,25 @@ fs::path prepared(fs::path folder, ExistingRun existing) {
   require_usable(folder, existing);
   return folder;
 }
+
+// In summary.csv, metrics.jsonl (where they lie in "step_ms") and the event file.
+constexpr std::array kPhaseColumns = {"data_ms", "attack_ms", "training_ms", "update_ms"};
+constexpr std::array kPhaseTags = {"time/data_ms", "time/attack_ms", "time/training_ms",
+                                   "time/update_ms"};
+static_assert(kPhaseColumns.size() == kPhaseNames.size());
+
+PhaseSeconds milliseconds(PhaseSeconds phases) {
+  for (double& value : phases) value *= 1e3;
+  return phases;
+}
+
+Json step_ms(const PhaseSeconds& phases) {
+  Json record;
+  for (size_t i = 0; i < phases.size(); ++i) record[kPhaseNames.at(i)] = milliseconds(phases).at(i);
+  return record;
+}
+
+double megabytes(int64_t bytes) { return 1e-6 * static_cast<double>(bytes); }
 
 std::string recipe_text(const Recipe& recipe) {
   return fmt::format(
@@ -190,9 +210,10 @@ RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing
   // After the logs: of two runs started in one folder at once, where no lock tells them apart, only
   // the one that got them writes.
   write_text_atomic(folder_ / kRecipeFile, recipe_text(recipe));
-  summary_->append_line(
+  summary_->append_line(fmt::format(
       "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"
-      "seconds,best");
+      "seconds,best,{},memory_mb",
+      fmt::join(kPhaseColumns, ",")));
 }
 
 // Nothing hangs on this file: where it was lost, a run goes on with a new one.
@@ -244,11 +265,16 @@ void RunFolder::on_step(const StepRecord& step) {
                  {"accuracy", step.accuracy},
                  {"lr", step.lr},
                  {"images_per_second", step.images_per_second},
-                 {"seconds", step.seconds}};
+                 {"seconds", step.seconds},
+                 {"step_ms", step_ms(step.phases)},
+                 {"memory", step.memory}};
   std::vector<Scalar> scalars = {{"train/loss", step.loss},
                                  {"train/accuracy", step.accuracy},
                                  {"train/lr", step.lr},
-                                 {"train/images_per_second", step.images_per_second}};
+                                 {"train/images_per_second", step.images_per_second},
+                                 {"memory/mb", megabytes(step.memory)}};
+  for (size_t i = 0; i < kPhaseTags.size(); ++i)
+    scalars.push_back({kPhaseTags.at(i), milliseconds(step.phases).at(i)});
   if (step.probe_accuracy) {
     record["probe_accuracy"] = *step.probe_accuracy;
     scalars.push_back({"held_out/probe_accuracy", *step.probe_accuracy});
@@ -267,6 +293,8 @@ void RunFolder::on_epoch(const EpochRecord& epoch) {
                  {"lr", epoch.lr},
                  {"images_per_second", epoch.images_per_second},
                  {"seconds", epoch.seconds},
+                 {"step_ms", step_ms(epoch.phases)},
+                 {"memory", epoch.memory},
                  {"best", epoch.best}};
   std::vector<Scalar> scalars;
   const auto held_out = [&](const char* key, const char* tag, std::optional<double> accuracy) {
@@ -282,10 +310,11 @@ void RunFolder::on_epoch(const EpochRecord& epoch) {
   const auto cell = [](std::optional<double> value) {
     return value ? fmt::format("{:.6g}", *value) : std::string();
   };
-  summary_->append_line(fmt::format("{},{},{:.6g},{:.6g},{},{},{:.6g},{:.1f},{:.2f},{:d}",
-                                    epoch.epoch, epoch.step, epoch.train_loss, epoch.train_accuracy,
-                                    cell(epoch.clean_accuracy), cell(epoch.robust_accuracy),
-                                    epoch.lr, epoch.images_per_second, epoch.seconds, epoch.best));
+  summary_->append_line(
+      fmt::format("{},{},{:.6g},{:.6g},{},{},{:.6g},{:.1f},{:.2f},{:d},{:.3f},{:.1f}", epoch.epoch,
+                  epoch.step, epoch.train_loss, epoch.train_accuracy, cell(epoch.clean_accuracy),
+                  cell(epoch.robust_accuracy), epoch.lr, epoch.images_per_second, epoch.seconds,
+                  epoch.best, fmt::join(milliseconds(epoch.phases), ","), megabytes(epoch.memory)));
   progress_.on_epoch(epoch);
 }
 

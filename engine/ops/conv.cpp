@@ -77,7 +77,7 @@ SumAndNormed convolve_norm_relu(Pass& p, const Var& x, const ConvParams& conv, V
     Var normed = batch_norm(p, sum, norm, Activation::kRelu);
     return {std::move(sum), std::move(normed)};
   }
-  const NormVectors& v = p.params.cache().running(p.exec, p.params, norm);
+  const NormVectors& v = p.params.cache().running(p.exec, p.params, norm.of(p.options.norms));
   Tensor y = output_for(p, x, conv);
   Tensor mask;
   if (x.needs_gradient() || (residual && residual->needs_gradient())) mask = mask_like(p, y);
@@ -135,8 +135,8 @@ namespace {
 // relu?(norm(x * w) (+ residual)) under constants: one convolution with the norm in its filter.
 Var convolve_folded(Pass& p, const Var& x, const ConvParams& conv, const NormParams& norm,
                     bool rectified, Var* residual) {
-  const WeightCache::Folded folded =
-      p.params.cache().folded(p.exec, p.params, conv.weight, norm, p.options.dtype);
+  const WeightCache::Folded folded = p.params.cache().folded(
+      p.exec, p.params, conv.weight, norm.of(p.options.norms), p.options.dtype);
   const GradientTarget to_residual = residual ? GradientTarget(*residual) : GradientTarget();
   const Tensor before = residual ? std::move(residual->value) : Tensor();
   // In place where nobody else needs the residual.

@@ -73,7 +73,8 @@ void backward_norm(Pass& p, const KeptNorm& kept, Tensor dy) {
 }
 
 // relu?(norm(x) (+ residual))
-Var norm_op(Pass& p, Var x, const NormParams& norm, bool rectified, const Var* residual) {
+Var norm_op(Pass& p, Var x, const NormParams& layer, bool rectified, const Var* residual) {
+  const NormParams norm = layer.of(p.options.norms);
   const bool running = p.options.bn == BnMode::kRunning;
   const View gamma = p.params.master(norm.gamma), beta = p.params.master(norm.beta);
   const int64_t channels = gamma.count();

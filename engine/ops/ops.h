@@ -10,6 +10,7 @@
 #include "engine/pass.h"
 #include "engine/weight_cache.h"
 #include "kernels/conv2d.h"
+#include "kernels/mixup.h"
 #include "kernels/pool.h"
 
 namespace ringfort {
@@ -88,7 +89,14 @@ Var avg_pool(Pass& p, Var x, PoolWindow window);
 Var max_pool(Pass& p, Var x, PoolWindow window);
 Var global_avg_pool(Pass& p, Var x);
 
-// Cross-entropy per sample and its gradient, weight (softmax - onehot): weight 1 in attacks, 1/B in
+// Of a batch whose images are mixtures (kernels/mixup.h): the label of what each was mixed with,
+// and its own share. Empty: they are not.
+struct Mixture {
+  Tensor labels, share;  // (N) int32, float32
+  MixtureViews views() const { return labels ? MixtureViews{labels, share} : MixtureViews{}; }
+};
+
+// Cross-entropy per sample and its gradient, weight (softmax - target): weight 1 in attacks, 1/B in
 // training.
 struct Loss {
   Tensor loss;        // (N), dtype of the logits
@@ -96,7 +104,7 @@ struct Loss {
   Tensor dlogits;     // (N, K), only where the logits need a gradient
 };
 Loss cross_entropy(Pass& p, const Var& logits, const Tensor& labels, double weight,
-                   double smoothing = 0);
+                   double smoothing = 0, const Mixture& mixture = {});
 
 // TRADES' loss (kernels/loss.h), whose two logits may come from two passes; p gives the memory.
 struct TradesLoss {
@@ -105,7 +113,7 @@ struct TradesLoss {
   Tensor dlogits, dlogits_adv;  // (N, K), each only where its logits need a gradient
 };
 TradesLoss trades_loss(Pass& p, const Var& logits, const Var& logits_adv, const Tensor& labels,
-                       const TradesWeights& weights);
+                       const TradesWeights& weights, const Mixture& mixture = {});
 
 // The layout in which a convolution's output of `channels` channels is kept: oneDNN's blocks where
 // they exist.
