@@ -49,7 +49,7 @@ class TrainingObserver {
   virtual void on_epoch(const EpochRecord&) {}
   virtual void on_message(const std::string& /*sentence*/) {}  // said at once: collapse, fall-backs
 
-  virtual void on_end() {}  // training is over, and not only stopped
+  virtual void on_end(bool /*collapsed*/) {}  // training is over, and not only stopped
 
   // A state is about to be saved: what the observer needs to take up its records from here is kept
   // in it, and given back in place of on_start() when training goes on from that state.

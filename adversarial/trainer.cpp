@@ -134,7 +134,7 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
   result_.seconds = now() - started_;
   exec_.plans().save();
   if (!result_.interrupted) {
-    observer_->on_end();
+    observer_->on_end(result_.collapsed);
     remove_states(folder_);
   }
   return result_;

@@ -243,6 +243,11 @@ TEST_CASE("program: a training that collapses ends with exit code 3", "[program]
   CHECK(collapsed.exit_code == 3);
   CHECK_THAT(collapsed.output, Contains("training stops here"));
   CHECK(fs::exists(shop.run() / kBestCheckpoint));
+  // The same command again does not take that for a good end.
+  const Outcome again = shop.train(
+      "--resume auto --lr 1 --momentum 0 --sched constant --probe-every 1 --collapse-drop 1e-6");
+  CHECK(again.exit_code == 3);
+  CHECK_THAT(again.output, Contains("ended with its collapse"));
 }
 
 TEST_CASE("program: weights from elsewhere are evaluated, and training starts from them",

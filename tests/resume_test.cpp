@@ -56,7 +56,7 @@ class Session {
       void on_step(const StepRecord& record) override { folder_.on_step(record); }
       void on_epoch(const EpochRecord& record) override { folder_.on_epoch(record); }
       void on_message(const std::string& sentence) override { folder_.on_message(sentence); }
-      void on_end() override { folder_.on_end(); }
+      void on_end(bool collapsed) override { folder_.on_end(collapsed); }
       std::string on_save() override { return folder_.on_save(); }
       void on_resume(const std::string& header, const std::string& saved, int64_t step) override {
         folder_.on_resume(header, saved, step);
@@ -141,7 +141,7 @@ TEST_CASE("a training resumed at any step has the bytes of one that was never st
       CHECK(result.interrupted);
       CHECK(result.steps == stop);
       REQUIRE(state_files(path).size() == 1);
-      CHECK_FALSE(is_finished(path));
+      CHECK(end_of(path) == RunEnd::kNone);
     }
     Session second(path, recipe);
     second.resume(stop);
@@ -151,7 +151,7 @@ TEST_CASE("a training resumed at any step has the bytes of one that was never st
     CHECK(TrainingState(second.trainer()) == state);
     check_equal(Left(path), left);
     CHECK(state_files(path).empty());
-    CHECK(is_finished(path));
+    CHECK(end_of(path) == RunEnd::kFinished);
   }
 }
 

@@ -73,7 +73,7 @@ struct Part {
 std::string parts_bar(std::initializer_list<Part> parts) {
   std::string bar, legend;
   for (const Part& part : parts) {
-    bar += fmt::format("<i class=\"{}\" style=\"flex-grow:{}\"></i>", part.style, part.size);
+    bar += fmt::format("<i class=\"{}\" style=\"flex-grow:{:.6g}\"></i>", part.style, part.size);
     legend += fmt::format("<span class=\"key\"><i class=\"swatch {}\"></i>{} <b>{}</b></span>",
                           part.style, part.text, part.value);
   }

@@ -84,6 +84,9 @@ std::string to_line(const Json& record) {
   return record.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
+// The last record of a run that is over.
+std::string end_line(bool collapsed) { return to_line({{"kind", collapsed ? "collapse" : "end"}}); }
+
 double wall_time() {
   const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
   return std::chrono::duration<double>(since_1970).count();
@@ -128,11 +131,12 @@ bool holds_a_run(const fs::path& folder) {
   return false;
 }
 
-bool is_finished(const fs::path& folder) {
+RunEnd end_of(const fs::path& folder) {
   std::error_code none;
-  if (!fs::exists(folder / kMetricsFile, none)) return false;
-  const std::string end = to_line({{"kind", "end"}}) + "\n";
-  return read_text(folder / kMetricsFile, uint64_t{1} << 30).ends_with(end);
+  if (!fs::exists(folder / kMetricsFile, none)) return RunEnd::kNone;
+  const std::string records = read_text(folder / kMetricsFile, uint64_t{1} << 30);
+  if (records.ends_with(end_line(false) + "\n")) return RunEnd::kFinished;
+  return records.ends_with(end_line(true) + "\n") ? RunEnd::kCollapsed : RunEnd::kNone;
 }
 
 bool is_stillborn(const fs::path& folder) {
@@ -223,8 +227,8 @@ void RunFolder::open_events(bool resumed) {
   if (!there) events_->append(event_file_start(wall_time()));
 }
 
-void RunFolder::on_end() {
-  metrics_->append_line(to_line({{"kind", "end"}}));
+void RunFolder::on_end(bool collapsed) {
+  metrics_->append_line(end_line(collapsed));
   metrics_->saved_bytes();
 }
 

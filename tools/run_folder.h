@@ -31,11 +31,13 @@ enum class ExistingRun {
   kResume,     // there must be one, and it goes on
 };
 
-// Whether a folder holds a run; one that was killed before it wrote its recipe, and anything else;
-// one that came to its end, or to its collapse.
+// Whether a folder holds a run; one that was killed before it wrote its recipe, and anything else.
 bool holds_a_run(const std::filesystem::path& folder);
 bool is_stillborn(const std::filesystem::path& folder);
-bool is_finished(const std::filesystem::path& folder);
+
+// How the run in a folder ended; kNone: it did not, and can be gone on with.
+enum class RunEnd { kNone, kFinished, kCollapsed };
+RunEnd end_of(const std::filesystem::path& folder);
 
 class RunFolder : public TrainingObserver {
  public:
@@ -53,7 +55,7 @@ class RunFolder : public TrainingObserver {
   void on_step(const StepRecord& record) override;
   void on_epoch(const EpochRecord& record) override;
   void on_message(const std::string& sentence) override;
-  void on_end() override;
+  void on_end(bool collapsed) override;
   // How long the records are, which on_resume() cuts them back to: what was told after the state
   // was saved is told again.
   std::string on_save() override;

@@ -53,10 +53,13 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   require(command.resume == Resume::kNo || !command.overwrite,
           "--resume goes on with a run and --overwrite replaces it; give one of them");
   const bool resumed = goes_on(command, recipe);
-  if (resumed && is_finished(recipe.output)) {
+  const RunEnd end = resumed ? end_of(recipe.output) : RunEnd::kNone;
+  if (end != RunEnd::kNone) {
+    const bool collapsed = end == RunEnd::kCollapsed;
     finish(recipe.output);
-    fmt::print("The run in '{}' is finished; there is nothing to go on with\n", recipe.output);
-    return 0;
+    fmt::print("The run in '{}' {}; there is nothing to go on with\n", recipe.output,
+               collapsed ? "ended with its collapse" : "is finished");
+    return collapsed ? kExitCollapsed : 0;
   }
   const Dataset data =
       load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);

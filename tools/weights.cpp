@@ -147,7 +147,7 @@ void write_run(const ImportCommand& c, const Model& model,
     save_checkpoint(c.output / name, model, metadata);
   run.on_message(fmt::format("the weights were imported from {} and not trained here",
                              fs::absolute(c.file).string()));
-  run.on_end();
+  run.on_end(false);
 }
 
 }  // namespace

@@ -6,12 +6,14 @@
 
 #include <catch2/catch.hpp>
 #include <cstdio>
+#include <functional>
 #include <numeric>
 #include <string>
 
 #include "kernels/device_memory.h"
 #include "kernels/launch_cuda.cuh"
 #include "kernels/map.h"
+#include "kernels/recording.h"
 #include "kernels/reduce.h"
 #include "tests/testing.h"
 
@@ -177,6 +179,39 @@ TEST_CASE("emulation: launches that CUDA would refuse are refused with the kerne
   CHECK_THROWS_WITH(
       cuda::launch(exec, "high", 1, 65536, half_a_warp_votes, static_cast<int*>(nullptr)),
       Contains("high: 1 x 65536 blocks"));
+}
+
+TEST_CASE("emulation: a capture in which memory is taken, given back or waited for is lost") {
+  Exec exec(kTestDevice, 1);
+  const DeviceMemory memory = allocate_on(kTestDevice, 64, "a test");
+  const View bytes{memory.get(), Dtype::kUint8, vector_shape(64), Layout::kChannelsLast};
+  std::vector<uint8_t> host(64);
+  void* const taken = cuda::allocate(64, "a test");
+  const std::pair<const char*, std::function<void()>> works[] = {
+      {"nothing of these", [] {}},
+      {"allocation", [] { allocate_on(kTestDevice, 64, "a test"); }},
+      {"release", [&] { cuda::release(taken); }},
+      {"copy to the host", [&] { to_host(exec, host.data(), bytes); }},
+      {"immediate copy", [&] { read_now(kTestDevice, host.data(), bytes); }},
+      {"page-locked memory",
+       [] {
+         void* locked = nullptr;
+         cudaMallocHost(&locked, 64);
+       }},
+  };
+  for (const auto& [what, work] : works) {
+    INFO(what);
+    std::string why;
+    const RecordingHandle recording = record(
+        exec,
+        [&, &work = work] {
+          clear(exec, bytes);
+          work();
+        },
+        why);
+    CHECK((recording != nullptr) == (what == works[0].first));
+  }
+  cuda::release(taken);
 }
 
 TEST_CASE("channel grid: every pixel and channel is covered once, whatever the shape") {

@@ -23,6 +23,7 @@ struct EmulatedGraph {
 };
 struct EmulatedStream {
   std::unique_ptr<EmulatedGraph> captured;  // while a capture goes on
+  bool spoilt = false;                      // by a call that a capture does not allow
   bool late = false;
   std::deque<std::function<void()>> queue;  // of a late stream
   int64_t queued = 0, done = 0;
@@ -54,6 +55,15 @@ struct EmulatedEvent {
 
 namespace ringfort::emulation {
 namespace {
+
+// A thread that captures must not wait, allocate or release; CUDA refuses that in the mode
+// cudaStreamCaptureModeThreadLocal, and the capture is lost.
+thread_local EmulatedStream* capturing = nullptr;
+
+bool spoils_capture() {
+  if (capturing != nullptr) capturing->spoilt = true;
+  return capturing != nullptr;
+}
 
 // --- device memory: out of bounds for host code ---
 
@@ -115,12 +125,18 @@ void emulation::submit(EmulatedStream* stream, std::function<void()> work, bool 
 const char* cudaGetErrorString(cudaError_t error) {
   return error == cudaSuccess                 ? "no error"
          : error == cudaErrorMemoryAllocation ? "out of memory"
-                                              : "invalid argument";
+         : error == cudaErrorStreamCaptureUnsupported
+             ? "operation not permitted when stream is capturing"
+         : error == cudaErrorStreamCaptureInvalidated
+             ? "operation failed due to a previous error during capture"
+             : "invalid argument";
 }
 const char* cudaGetErrorName(cudaError_t error) {
-  return error == cudaSuccess                 ? "cudaSuccess"
-         : error == cudaErrorMemoryAllocation ? "cudaErrorMemoryAllocation"
-                                              : "cudaErrorInvalidValue";
+  return error == cudaSuccess                         ? "cudaSuccess"
+         : error == cudaErrorMemoryAllocation         ? "cudaErrorMemoryAllocation"
+         : error == cudaErrorStreamCaptureUnsupported ? "cudaErrorStreamCaptureUnsupported"
+         : error == cudaErrorStreamCaptureInvalidated ? "cudaErrorStreamCaptureInvalidated"
+                                                      : "cudaErrorInvalidValue";
 }
 cudaError_t cudaGetLastError() { return cudaSuccess; }
 
@@ -147,7 +163,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  if (stream->captured) return cudaErrorInvalidValue;  // as CUDA refuses it
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   stream->finish();
   return cudaSuccess;
 }
@@ -164,6 +180,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   return cudaSuccess;
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   event->wait();
   return cudaSuccess;
 }
@@ -174,6 +191,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = nullptr;
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   if (bytes == 0) return cudaSuccess;
   // CUDA aligns to 256 bytes; what lies behind the last byte is the sanitizer's.
   if (::posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
@@ -183,6 +201,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
 }
 cudaError_t cudaFree(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   cudaDeviceSynchronize();  // as CUDA does
   const auto found = emulation::allocations().find(memory);
   if (found == emulation::allocations().end()) return cudaErrorInvalidValue;
@@ -192,6 +211,8 @@ cudaError_t cudaFree(void* memory) {
   return cudaSuccess;
 }
 cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  *memory = nullptr;
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   *memory = std::malloc(bytes);
   if (*memory == nullptr) return cudaErrorMemoryAllocation;
   emulation::page_locked()[*memory] = bytes;
@@ -199,6 +220,7 @@ cudaError_t cudaMallocHost(void** memory, size_t bytes) {
 }
 cudaError_t cudaFreeHost(void* memory) {
   if (memory == nullptr) return cudaSuccess;
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   cudaDeviceSynchronize();
   if (emulation::page_locked().erase(memory) == 0) return cudaErrorInvalidValue;
   std::free(memory);
@@ -236,12 +258,16 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (stream->captured) return cudaErrorInvalidValue;
   stream->captured = std::make_unique<EmulatedGraph>();
+  stream->spoilt = false;
+  emulation::capturing = stream;
   return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   if (!stream->captured) return cudaErrorInvalidValue;
-  *graph = stream->captured.release();
-  return cudaSuccess;
+  emulation::capturing = nullptr;
+  const std::unique_ptr<EmulatedGraph> captured = std::move(stream->captured);
+  *graph = stream->spoilt ? nullptr : new EmulatedGraph(*captured);
+  return stream->spoilt ? cudaErrorStreamCaptureInvalidated : cudaSuccess;
 }
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
   if (nodes != nullptr)
@@ -271,14 +297,17 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return cudaGraphDestroy(executable);
 }
 cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   cudaDeviceSynchronize();
   return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
 }
 cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   cudaDeviceSynchronize();
   return cudaMemsetAsync(to, value, bytes, nullptr);
 }
 cudaError_t cudaDeviceSynchronize() {
+  if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   for (EmulatedStream* stream : emulation::streams()) stream->finish();
   return cudaSuccess;
 }
