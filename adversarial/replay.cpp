@@ -37,6 +37,7 @@ StepReplay Trainer::replay(int64_t step, const std::function<void(int64_t)>& pro
           "replay: there is no step {}; training has steps 1 to {}", step, total_steps_);
   require(result_.steps < step, "replay: the state is from after step {}, which is beyond step {}",
           result_.steps, step);
+  take_init();
   TrainingObserver nobody;
   observer_ = &nobody;
   started_ = epoch_started_ = record_started_ = now();

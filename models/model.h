@@ -33,6 +33,10 @@ class Model {
   // declared.
   void allocate(bool bfloat16_copy = false, Device device = {});
 
+  // Of the input, one number per channel, or none: no normalisation; afterwards the model's
+  // specification has it. Errors: other counts, not finite, a deviation that is not positive.
+  void set_normalization(const std::vector<float>& mean, const std::vector<float>& std);
+
   // Of device memory: parameters, gradients and what is made of them.
   int64_t bytes_reserved() const { return params_.bytes_reserved() + pool_.bytes_reserved(); }
 
@@ -47,6 +51,9 @@ class Model {
   Dtype logits_dtype(const Pass& p) const;
 
  private:
+  void take_normalization(std::vector<float> mean, std::vector<float> std);
+  void write_normalization();
+
   ModelSpec spec_;
   ParamStore params_;
   Pool pool_;
