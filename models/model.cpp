@@ -24,11 +24,15 @@ void Model::take_normalization(std::vector<float> mean, std::vector<float> std) 
           "model '{}': {} means and {} standard deviations for {} channels", spec_.name,
           mean.size(), std.size(), channels);
   for (size_t c = 0; c < channels; ++c) {
-    require(std::isfinite(mean[c]), "model '{}': the mean of channel {} is {}", spec_.name, c,
+    // Of pixels in [0, 1]; 1/std and mean/std must be float32 numbers that can be computed with.
+    require(std::abs(mean[c]) <= 1e6f,
+            "model '{}': the mean of channel {} is {}, it must lie in [-1e6, 1e6]", spec_.name, c,
             mean[c]);
-    require(std[c] > 0 && std::isfinite(std[c]),
-            "model '{}': the standard deviation of channel {} is {}, it must be positive",
-            spec_.name, c, std[c]);
+    require(
+        std[c] >= 1e-6f && std[c] <= 1e6f,
+        "model '{}': the standard deviation of channel {} is {}, it must be positive and lie in "
+        "[1e-6, 1e6]",
+        spec_.name, c, std[c]);
   }
   spec_.mean = std::move(mean);
   spec_.std = std::move(std);
@@ -116,21 +120,25 @@ void register_model(const ModelEntry& entry) {
   registry().push_back(entry);
 }
 
-std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
+const ModelEntry& find_model(std::string_view name) {
   std::vector<std::string_view> names;
   for (const ModelEntry& entry : model_registry()) {
+    if (entry.name == name) return entry;
     names.push_back(entry.name);
-    if (entry.name != spec.name) continue;
-    if (spec.width == 0) spec.width = entry.default_width;
-    require(spec.width > 0 && spec.width <= 4096, "model '{}': width must be in [1, 4096], got {}",
-            spec.name, spec.width);
-    require(spec.classes >= 2 && spec.channels >= 1,
-            "model '{}': needs at least 2 classes and 1 channel", spec.name);
-    std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
-    model->allocate(options.bfloat16_copy, options.device);
-    return model;
   }
-  fail("there is no model '{}'; known are {}", spec.name, fmt::join(names, ", "));
+  fail("there is no model '{}'; known are {}", name, fmt::join(names, ", "));
+}
+
+std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
+  const ModelEntry& entry = find_model(spec.name);
+  if (spec.width == 0) spec.width = entry.default_width;
+  require(spec.width > 0 && spec.width <= 4096, "model '{}': width must be in [1, 4096], got {}",
+          spec.name, spec.width);
+  require(spec.classes >= 2 && spec.channels >= 1,
+          "model '{}': needs at least 2 classes and 1 channel", spec.name);
+  std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
+  model->allocate(options.bfloat16_copy, options.device);
+  return model;
 }
 
 }  // namespace ringfort

@@ -34,7 +34,8 @@ class Model {
   void allocate(bool bfloat16_copy = false, Device device = {});
 
   // Of the input, one number per channel, or none: no normalisation; afterwards the model's
-  // specification has it. Errors: other counts, not finite, a deviation that is not positive.
+  // specification has it. Errors: other counts, not possible numbers (both up to a million,
+  // deviations positive).
   void set_normalization(const std::vector<float>& mean, const std::vector<float>& std);
 
   // Of device memory: parameters, gradients and what is made of them.
@@ -77,6 +78,8 @@ struct ModelEntry {
   std::unique_ptr<Model> (*make)(ModelSpec spec, Dtype master);
 };
 const std::vector<ModelEntry>& model_registry();
+// Errors: an unknown name lists the known ones.
+const ModelEntry& find_model(std::string_view name);
 
 // Adds a network of the caller's own, which recipes, checkpoints and memory plans then know by its
 // name; what the name and the description point to must live on. At the start of a program, before
