@@ -53,6 +53,8 @@ class Trainer {
   // Every save_every steps, and when the observer asks to stop, the state of training is saved
   // there too (state_files.h). Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
+  // Errors: training has no such step, from 1.
+  void require_step(int64_t step) const;
   // Goes to step `step`, from 1, as run() would, but writes nothing, and takes that step apart.
   // progress: told how many steps are done. Called once, instead of run(). Errors: training has
   // fewer steps, is beyond this one already, or stops before it.
