@@ -130,6 +130,15 @@ threads = 1
     return kSteps + 1;
   }
 
+  // The operation with which the third state begins: two are there before it.
+  size_t third_state() const {
+    size_t states = 0;
+    for (size_t number = 1; number <= operations_.size(); ++number)
+      if (operations_[number - 1] == Operation{"create", "state"} && ++states == 3) return number;
+    FAIL("there is no third state");
+    return 0;
+  }
+
   // Those of the last run with a fault.
   std::vector<Operation> logged() const {
     std::vector<Operation> all;
@@ -354,13 +363,8 @@ TEST_CASE("a second run in the folder of a running one changes nothing", "[fault
 
 TEST_CASE("a damaged state gives way to the one before it", "[faults][slow]") {
   const Machine machine;
-  // Killed where its third state begins, when two are there.
-  const auto& operations = machine.operations();
-  size_t states = 0, third = 0;
-  for (size_t i = 0; i < operations.size() && states < 3; ++i)
-    if (operations[i] == Operation{"create", "state"}) ++states, third = i + 1;
-  REQUIRE(states == 3);
-  REQUIRE(machine.train("run", "", fmt::format("kill {}", third)).exit_code == 128 + SIGKILL);
+  REQUIRE(machine.train("run", "", fmt::format("kill {}", machine.third_state())).exit_code ==
+          128 + SIGKILL);
   const std::vector<fs::path> saved = state_files(machine.path("run"));
   REQUIRE(saved.size() == 2);
   const Bytes newest = slurp(saved[0]);
@@ -388,6 +392,39 @@ TEST_CASE("a damaged state gives way to the one before it", "[faults][slow]") {
   const auto before = Left::names(machine.path("run"));
   check_complaint(machine.train("run"), 1, "no state of the run");
   CHECK(Left::names(machine.path("run")) == before);
+}
+
+TEST_CASE("a replay starts from the newest state before its step that can be read",
+          "[faults][slow]") {
+  const Machine machine;
+  REQUIRE(machine.train("run", "", fmt::format("kill {}", machine.third_state())).exit_code ==
+          128 + SIGKILL);
+  const std::string run = machine.path("run").string();
+  const auto replay = [&](const std::string& step) {
+    const Outcome outcome = run_program("replay " + run + " " + step);
+    INFO(outcome.output);
+    CHECK(outcome.exit_code == 0);
+    CHECK_THAT(outcome.output, Contains("All values are finite: mean loss "));
+    return outcome.output;
+  };
+  const std::string whole = replay("6");
+  CHECK_THAT(whole, Contains("Going to step 6 from the state after step 4\nstep 5 of 6\n") &&
+                        Contains("Step 6, in epoch 2: 16 images"));
+  CHECK_THAT(replay("4 --threads 1 --device cpu"), Contains("from the state after step 2"));
+  CHECK_THAT(replay("2"), Contains("from the beginning, because no state before it is kept"));
+  check_complaint(run_program("replay " + run + " 7"), 1, "there is no step 7");
+  check_complaint(run_program("replay " + run + " 6 --device tpu"), 1, "tpu");
+
+  const std::string last_line = whole.substr(whole.find("Step 6, "));
+  const std::vector<fs::path> saved = state_files(run);
+  spit(saved.at(0), {1});
+  CHECK_THAT(replay("6"), Contains(saved[0].string()) &&
+                              Contains("Going to step 6 from the state after step 2") &&
+                              Contains(last_line));
+  spit(saved.at(1), {1});
+  CHECK_THAT(replay("6"), Contains("from the beginning, because no state before it can be read") &&
+                              Contains(last_line));
+  CHECK(Left::names(run).contains(saved[0].filename().string()));
 }
 
 TEST_CASE("a run is not gone on with by another recipe", "[faults][slow]") {

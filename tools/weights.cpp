@@ -143,8 +143,7 @@ void write_run(const ImportCommand& c, const Model& model,
   RunFolder run(c.output, recipe, ExistingRun::kRefuse);
   for (const char* name : {kBestCheckpoint, kLastCheckpoint})
     save_checkpoint(c.output / name, model, metadata);
-  run.on_message(fmt::format("the weights were imported from {} and not trained here",
-                             fs::absolute(c.file).string()));
+  run.on_import(fs::absolute(c.file).string(), recipe);
   run.on_end();
 }
 
