@@ -65,8 +65,7 @@ std::string checksum(Json header, std::span<const std::span<const std::byte>> da
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-// --- Writing
-// --------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 void check_array(const NamedArray& array, const std::string& file) {
   require(!array.name.empty() && array.name != kMetadata,
@@ -116,8 +115,7 @@ Json make_header(std::span<const NamedArray* const> arrays,
   return header;
 }
 
-// --- Reading
-// --------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 // Parses the header; refuses nesting beyond what the format has, and keys that occur twice, of
 // which the JSON library would silently keep the last.
