@@ -3,7 +3,6 @@
 // with what is wrong in them.
 #include <array>
 #include <catch2/catch.hpp>
-#include <chrono>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -337,7 +336,8 @@ TEST_CASE("sizes that no network has are refused before they take memory", "[wei
   constexpr int64_t kHuge = int64_t{1} << 40;
   CHECK_THAT(said("linear.weight", {kHuge, 0}), Contains("classes 1099511627776"));
   CHECK_THAT(said("linear.weight", {70000, 0}), Contains("classes 70000"));
-  CHECK_THAT(said("linear.weight", {0, kHuge}), Contains("classes 0"));
+  CHECK_THAT(said("linear.weight", {0, 2}), Contains("classes 0"));
+  CHECK_THAT(said("linear.weight", {0, kHuge}), Contains("width"));
   CHECK_THAT(said("linear.weight", {0, kHuge}, "--classes 10"), Contains("width"));
   CHECK_THAT(said("linear.weight", {0, 16384}, "--classes 10"), Contains("another shape"));
   CHECK_THAT(said("conv1.weight", {0, 2000, 1, 1}), Contains("channels 2000"));
@@ -366,12 +366,12 @@ TEST_CASE("sizes that no network has are refused before they take memory", "[wei
 TEST_CASE("many names that end alike are read at once", "[weights]") {
   const auto model = make_model(tiny_spec("resnet18", 2, 8, 3));
   SafetensorsFile file;
-  for (int i = 0; i < 20000; ++i)
+  constexpr size_t kArrays = 50000;  // with time by the square of this, ctest gives up
+  for (size_t i = 0; i < kArrays; ++i)
     file.arrays.push_back({fmt::format("part{}.conv1.weight", i), "F32", {0}, {}});
-  // With time by the square of the number of arrays this takes minutes.
-  const auto start = std::chrono::steady_clock::now();
-  CHECK(recognise(file, *model, "").arrays.size() == 20000);
-  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));
+  const TempFolder folder;
+  save_safetensors(folder / "a.st", file.arrays, {});
+  CHECK(recognise(load_safetensors(folder / "a.st"), *model, "").arrays.size() == kArrays);
 }
 
 TEST_CASE("what else a training of PyTorch saves is left out or named", "[weights][program]") {

@@ -86,7 +86,7 @@ ModelSpec as_in_file(ModelSpec spec, const SafetensorsFile& file, const std::str
   const int64_t features = matrix.shape.per_sample();
   const int64_t widths = std::min(classifier->shape[1], kMost) * spec.width;
   spec.classes = classifier->shape[0];
-  if (widths % features == 0) spec.width = static_cast<int>(widths / features);
+  if (widths > 0 && widths % features == 0) spec.width = static_cast<int>(widths / features);
   return spec;
 }
 
