@@ -32,11 +32,16 @@ double StepReplay::mean_loss() const {
   return std::accumulate(losses.begin(), losses.end(), 0.0) / static_cast<double>(losses.size());
 }
 
-StepReplay Trainer::replay(int64_t step, const std::function<void(int64_t)>& progress) {
+void Trainer::require_step(int64_t step) const {
   require(step >= 1 && step <= total_steps_,
           "replay: there is no step {}; training has steps 1 to {}", step, total_steps_);
+}
+
+StepReplay Trainer::replay(int64_t step, const std::function<void(int64_t)>& progress) {
+  require_step(step);
   require(result_.steps < step, "replay: the state is from after step {}, which is beyond step {}",
           result_.steps, step);
+  take_init();
   TrainingObserver nobody;
   observer_ = &nobody;
   started_ = epoch_started_ = record_started_ = now();
@@ -74,10 +79,10 @@ StepReplay Trainer::take_apart(uint32_t epoch) {
     const std::vector<double> losses = elements(exec_, result.loss);
     replay.losses.insert(replay.losses.end(), losses.begin(), losses.end());
     watch("the loss", result.loss);
-    double squares = 0;
-    for (const double g : elements(exec_, model_->params().flat_gradient())) squares += g * g;
-    replay.gradient_norm = std::max(replay.gradient_norm, std::sqrt(squares));
   }
+  const GradientSize gradient = step_->optimizer().measure_gradient(exec_);
+  replay.gradient_norm = gradient.norm;
+  replay.counts = gradient.counts && !replay.first;
   return replay;
 }
 

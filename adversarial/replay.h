@@ -24,6 +24,7 @@ struct StepReplay {
   std::vector<int64_t> samples;  // data-set indices of the batch
   std::vector<double> losses;    // of each, under the training attack
   double gradient_norm = 0;
+  bool counts = true;              // the step changes the weights; false where it is skipped
   std::optional<NotFinite> first;  // none: all values are finite
 
   double mean_loss() const;

@@ -60,16 +60,8 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   spec.std = data.std;
   spec.auxiliary_norms = recipe.auxiliary_norms;
   const bool copy = dtype == Dtype::kBFloat16 || attack_dtype(recipe) == Dtype::kBFloat16;
-  std::optional<Checkpoint> start;  // whose network is taken whole, with its normalisation
-  if (!recipe.init.empty()) {
-    start = read_checkpoint(recipe.init);
-    spec.mean = start->spec.mean;
-    spec.std = start->spec.std;
-  }
   model_ = make_model(spec, {.bfloat16_copy = copy, .device = exec.device()});
   initialize(exec, model_->params(), recipe.seed);
-  if (start) put_weights(exec, *start, *model_);
-
   step_ = std::make_unique<TrainingStep>(exec, *model_, method_, make_optimizer(recipe), dtype,
                                          recipe.micro_batches);
   step_->optimizer().restart_average(exec);
@@ -97,6 +89,15 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
 
 Trainer::~Trainer() = default;
 
+void Trainer::take_init() {
+  if (recipe_.init.empty() || resumed_ || init_taken_) return;
+  const Checkpoint start = read_checkpoint(recipe_.init);
+  put_weights(exec_, start, *model_);
+  model_->set_normalization(start.spec.mean, start.spec.std);
+  step_->optimizer().restart_average(exec_);
+  init_taken_ = true;
+}
+
 double Trainer::under_validation_attack(Model& model, const AttackInput& images, int steps) {
   const AttackResult result =
       attack(exec_, pool_, model, images, validation_attack(recipe_, steps), pass_images());
@@ -105,6 +106,7 @@ double Trainer::under_validation_attack(Model& model, const AttackInput& images,
 }
 
 TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserver& observer) {
+  take_init();
   folder_ = folder;
   observer_ = &observer;
   const std::string header = fmt::format(

@@ -44,10 +44,17 @@ class Trainer {
   // training.
   void resume(const std::filesystem::path& state);
 
+  // Takes weights and normalisation from the recipe's init checkpoint, where it names one. run()
+  // and replay() do it first; whoever wants its errors earlier calls it before. After resume() the
+  // file is not asked for: the state holds all of it that still counts.
+  void take_init();
+
   // Writes its checkpoints (state_files.h) into `folder`, which exists, and tells `observer`.
   // Every save_every steps, and when the observer asks to stop, the state of training is saved
   // there too (state_files.h). Called once.
   TrainingResult run(const std::filesystem::path& folder, TrainingObserver& observer);
+  // Errors: training has no such step, from 1.
+  void require_step(int64_t step) const;
   // Goes to step `step`, from 1, as run() would, but writes nothing, and takes that step apart.
   // progress: told how many steps are done. Called once, instead of run(). Errors: training has
   // fewer steps, is beyond this one already, or stops before it.
@@ -116,6 +123,7 @@ class Trainer {
   int64_t skipped_ = 0;                 // steps that changed nothing
   double started_ = 0;                  // seconds on the steady clock
   std::optional<std::string> resumed_;  // what the observer had kept in the state
+  bool init_taken_ = false;
 };
 
 }  // namespace ringfort

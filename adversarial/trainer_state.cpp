@@ -37,6 +37,8 @@ std::string Trainer::progress() const {
       {"steps", result_.steps},
       {"total_steps", total_steps_},
       {"skipped", skipped_},
+      {"mean", model_->spec().mean},  // perhaps of a checkpoint that is there no longer
+      {"std", model_->spec().std},
       {"epoch_totals", {epoch_totals_.loss, epoch_totals_.correct, epoch_totals_.images}},
       {"collapse", {collapse_.best(), collapse_.training_at_best()}},
       {"healthy_accuracy", healthy_ ? Json(healthy_accuracy_) : Json()},
@@ -76,7 +78,10 @@ void Trainer::resume(const std::filesystem::path& path) {
       healthy_.emplace(exec_, pool_, model_->params(), step_->optimizer());
       healthy_accuracy_ = healthy.get<double>();
     }
+    const auto mean = json.at("mean").get<std::vector<float>>();
+    const auto std = json.at("std").get<std::vector<float>>();
     load_state(file, exec_.device(), state());
+    model_->set_normalization(mean, std);
     result_.steps = steps;
     skipped_ = json.at("skipped").get<int64_t>();
     const Json& totals = json.at("epoch_totals");

@@ -72,9 +72,14 @@ void TrainingStep::take_batch(const AttackInput& batch) {
   copy_view(exec_, batch_.labels, batch.labels);
 }
 
-void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
+TrainingStep::Work TrainingStep::next_work(const StepOptions& options) {
   const Work work{next_ == 0, next_ + 1 == micro_batches_, perturbation_ && options.perturb};
   next_ = work.last ? 0 : next_ + 1;
+  return work;
+}
+
+void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
+  const Work work = next_work(options);
   ParamStore& params = model_.params();
   if (work.first) {
     copy_view(exec_, statistics_, params.flat_statistics());
@@ -142,7 +147,7 @@ OuterResult TrainingStep::watch(const AttackInput& batch, const StepOptions& opt
   watch("the images", batch.x_nat);
   take_batch(batch);
   watch("the attacked images", batch_.x_adv);
-  return final_gradient({true, true, perturbation_ && options.perturb}, &watch);
+  return final_gradient(next_work(options), &watch);
 }
 
 void TrainingStep::train(const Work& work) {

@@ -52,8 +52,9 @@ class TrainingStep {
   // not wait for the device.
   void run(const AttackInput& batch, const StepOptions& options);
 
-  // Forms the gradient of a step of one call of run() with every value watched; weights stay, but
-  // for a perturbation, and a step must not follow.
+  // What run() does up to the gradient, with the values watched: a step takes as many calls, after
+  // whose last the gradient is the step's. Weights stay, but for a perturbation, and a step must
+  // not follow.
   OuterResult watch(const AttackInput& batch, const StepOptions& options, const Watch& watch);
 
   // Moves the running statistics towards those of this batch, as a step's passes see it, so that
@@ -86,6 +87,7 @@ class TrainingStep {
     auto operator<=>(const Work&) const = default;
   };
   void begin(Phase phase);
+  Work next_work(const StepOptions& options);
   void take_batch(const AttackInput& batch);
   OuterResult gradient(const Work& work, BnMode bn, const Watch* watch);
   OuterResult final_gradient(const Work& work, const Watch* watch = nullptr);

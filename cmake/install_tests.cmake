@@ -7,12 +7,17 @@ add_test(NAME install/install COMMAND sh -c "rm -rf '${prefix}' '${prefix}-first
   mv '${prefix}-first' '${prefix}' && '${prefix}/bin/ringfort' --version")
 set_tests_properties(install/install PROPERTIES FIXTURES_SETUP installed TIMEOUT 120)
 
+set(launcher)
+if(CCACHE_PROGRAM)
+  set(launcher -DCMAKE_CXX_COMPILER_LAUNCHER=${CCACHE_PROGRAM})
+endif()
+
 # add_user_project(NAME SOURCE_DIR BINARY_DIR [OPTION...]): configures and builds a project that finds
 # the installed library.
 function(add_user_project name source binary)
   add_test(NAME install/${name} COMMAND ${CMAKE_CTEST_COMMAND} --build-and-test ${source} ${binary}
     --build-generator ${CMAKE_GENERATOR} --build-options -DCMAKE_PREFIX_PATH=${prefix}
-    -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} -DCMAKE_CXX_COMPILER_LAUNCHER=${CCACHE_PROGRAM}
+    -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER} ${launcher}
     "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Wshadow -Werror" ${ARGN})
   set_tests_properties(install/${name} PROPERTIES FIXTURES_REQUIRED installed FIXTURES_SETUP ${name}
     TIMEOUT 600)

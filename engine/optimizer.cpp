@@ -1,5 +1,8 @@
 #include "engine/optimizer.h"
 
+#include <cmath>
+#include <numeric>
+
 #include "kernels/device_memory.h"
 #include "kernels/update.h"
 
@@ -33,9 +36,27 @@ void Optimizer::set(Exec& exec, const UpdateOptions& update) {
   to_device(exec, rates_, &rates);
 }
 
-void Optimizer::step(Exec& exec, const View& loss, const View& from) {
+void Optimizer::take_check(Exec& exec, const View& loss) {
   segment_squares(exec, squares_, params_.flat_gradient(), params_.segment_table());
-  check_gradient(exec, check_, squares_, loss, options_.clip_grad);
+  // Once it is infinite a mean of squares stays so, and its weights never move again.
+  const bool squared = has_moments() && params_.master_dtype() == Dtype::kFloat32;
+  const double most =
+      squared ? double{std::numeric_limits<float>::max()} : std::numeric_limits<double>::infinity();
+  check_gradient(exec, check_, squares_, loss, options_.clip_grad, most);
+}
+
+GradientSize Optimizer::measure_gradient(Exec& exec, const View& loss) {
+  take_check(exec, loss);
+  std::vector<double> squares(static_cast<size_t>(squares_.view().count()));
+  to_host(exec, squares.data(), squares_);
+  GradientCheck found;
+  to_host(exec, &found, check_);
+  const double sum = std::accumulate(squares.begin(), squares.end(), 0.0);
+  return {std::sqrt(sum), found.finite != 0};
+}
+
+void Optimizer::step(Exec& exec, const View& loss, const View& from) {
+  take_check(exec, loss);
   if (means_) count_update(exec, means_, rates_, check_, options_.second_beta);
   const View master = params_.flat_master();
   const UpdateBuffers buffers{from.data != nullptr ? from : master,

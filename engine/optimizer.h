@@ -40,6 +40,11 @@ struct UpdateOptions {
   double averaging = 0;   // a in average <- a average + (1 - a) w; 0: the average is w
 };
 
+struct GradientSize {
+  double norm = 0;     // over all parameters, before it is clipped
+  bool counts = true;  // false: it is not finite, or too long for the optimizer's state
+};
+
 class Optimizer {
  public:
   // An average begins at 0 until restart_average().
@@ -68,7 +73,12 @@ class Optimizer {
   std::vector<NamedView> state() const;
   int64_t bytes_reserved() const { return pool_.bytes_reserved(); }
 
+  // What a step would find of the gradient as it now is. For a look at it: waits for the device,
+  // and no step may follow without a gradient of its own.
+  GradientSize measure_gradient(Exec& exec, const View& loss = {});
+
  private:
+  void take_check(Exec& exec, const View& loss);
   bool layer_wise() const {
     return options_.kind == OptimizerKind::kLars || options_.kind == OptimizerKind::kLamb;
   }

@@ -65,8 +65,7 @@ std::string checksum(Json header, std::span<const std::span<const std::byte>> da
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-// --- Writing
-// --------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 void check_array(const NamedArray& array, const std::string& file) {
   require(!array.name.empty() && array.name != kMetadata,
@@ -116,11 +115,54 @@ Json make_header(std::span<const NamedArray* const> arrays,
   return header;
 }
 
-// --- Reading
-// --------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
-// Parses the header; refuses nesting beyond what the format has, and keys that occur twice, of
-// which the JSON library would silently keep the last.
+// Refuses nesting beyond what the format has, and keys that occur twice, of which the JSON library
+// would silently keep the last. By itself: a callback of the library's parser costs the square of
+// the number of arrays.
+class HeaderGuard final : public Json::json_sax_t {
+ public:
+  explicit HeaderGuard(const std::string& file) : file_(file) {}
+  bool null() override { return true; }
+  bool boolean(bool) override { return true; }
+  bool number_integer(number_integer_t) override { return true; }
+  bool number_unsigned(number_unsigned_t) override { return true; }
+  bool number_float(number_float_t, const string_t&) override { return true; }
+  bool string(string_t&) override { return true; }
+  bool binary(binary_t&) override { return true; }
+  bool start_object(size_t) override {
+    keys_.emplace_back();
+    return deeper();
+  }
+  bool key(string_t& name) override {
+    require(keys_.back().insert(name).second, "'{}' is damaged: its header has '{}' twice; {}",
+            file_, name, kAdvice);
+    return true;
+  }
+  bool end_object() override {
+    keys_.pop_back();
+    return end_array();
+  }
+  bool start_array(size_t) override { return deeper(); }
+  bool end_array() override {
+    --depth_;
+    return true;
+  }
+  bool parse_error(size_t, const std::string&, const Json::exception&) override { return false; }
+
+ private:
+  bool deeper() {
+    require(++depth_ <= kMaxDepth, "'{}' is damaged: its header is nested too deeply; {}", file_,
+            kAdvice);
+    return true;
+  }
+
+  const std::string& file_;
+  std::vector<std::set<std::string>> keys_;
+  int depth_ = 0;
+};
+
+// Parses the header.
 Json parse_header(std::string_view text, const std::string& file) {
   // The padding is spaces only. A zero byte would end the text for the JSON library, hiding what
   // follows.
@@ -129,20 +171,11 @@ Json parse_header(std::string_view text, const std::string& file) {
               text.find('\0') == text.npos,
           "'{}' is not a safetensors file, or damaged: its header is no JSON object; {}", file,
           kAdvice);
-  std::vector<std::set<std::string>> keys;
-  const auto guard = [&](int depth, Json::parse_event_t event, const Json& value) {
-    require(depth <= kMaxDepth, "'{}' is damaged: its header is nested too deeply; {}", file,
-            kAdvice);
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key)
-      require(keys.back().insert(value.get<std::string>()).second,
-              "'{}' is damaged: its header has '{}' twice; {}", file, value.get<std::string>(),
-              kAdvice);
-    return true;
-  };
+  const std::string_view json = text.substr(0, end + 1);
+  HeaderGuard guard(file);
   try {
-    return Json::parse(text.substr(0, end + 1), guard);
+    Json::sax_parse(json, &guard);  // what is no JSON at all is left to the parser
+    return Json::parse(json);
   } catch (const Json::parse_error& error) {
     fail("'{}' is damaged: its header is no valid JSON at byte {}; {}", file, error.byte, kAdvice);
   } catch (const Json::exception&) {

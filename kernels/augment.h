@@ -1,6 +1,7 @@
 // From stored bytes to pixels in [0, 1]: /255, and optionally a random crop of the zero-padded
-// image, a horizontal flip, and cutout, a square of zeros (DeVries and Taylor 2017). What happens
-// to a sample depends on (seed, epoch, its index in the data set) alone.
+// image, a horizontal flip, and cutout, a square of zeros. DeVries and Taylor (2017) cut after the
+// normalisation, where 0 is the mean pixel; here normalisation is the model's, and 0 is black. What
+// happens to a sample depends on (seed, epoch, its index in the data set) alone.
 #pragma once
 
 #include "kernels/exec.h"

@@ -25,6 +25,17 @@ inline void add_terms(S (*sums)[kLanes], int64_t lane, Results<S, kSums> result,
   ((sums[kIndex][lane] += result.value[kIndex]), ...);
 }
 
+template <class Result>
+struct TermOfImpl {
+  using type = Result;
+};
+template <class S, int kSums>
+struct TermOfImpl<Results<S, kSums>> {
+  using type = S;
+};
+template <class Result>
+using TermOf = typename TermOfImpl<Result>::type;
+
 // Lanes that are summed side by side: fixed, so that the order of additions is too.
 inline constexpr int kLanes = 16;
 
@@ -35,7 +46,9 @@ void reduce_run(const Fn& fn, const std::array<View, kIn>& in, int64_t first, in
   alignas(64) S buffer[kIn][kRun];
   const S* sources[kIn];
   for (size_t k = 0; k < kIn; ++k) sources[k] = load_run<S>(in[k], first, n, buffer[k]);
-  alignas(64) S lanes[kSums][kLanes] = {};
+  // A formula whose terms need more range than its elements returns them wider.
+  using Term = TermOf<decltype(fn(sources[kIndex][0]...))>;
+  alignas(64) Term lanes[kSums][kLanes] = {};
   constexpr auto kTerms = std::make_index_sequence<kSums>{};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {

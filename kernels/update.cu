@@ -156,13 +156,14 @@ struct Exchange {
 struct CheckGradient {
   View check, squares, loss;
   int64_t segments;
-  double longest;
+  double longest, most;
   HD void operator()(int64_t) const {
     double sum = 0;
     for (int64_t s = 0; s < segments; ++s) sum += detail::load_element<double>(squares, s);
     const bool longer = longest > 0 && sum > longest * longest;
     const double at = loss.data != nullptr ? detail::load_element<double>(loss, 0) : 0;
-    const bool finite = sum - sum == 0 && at - at == 0;
+    const double clipped = longer ? longest * longest : sum;
+    const bool finite = sum - sum == 0 && at - at == 0 && clipped <= most;
     *check.as<GradientCheck>() = {longer ? longest / std::sqrt(sum) : 1.0, finite ? 1.0 : 0.0};
   }
 };
@@ -216,8 +217,9 @@ void segment_squares(Exec& exec, View squares, View flat, const SegmentTable& ta
   segment_reduce(exec, Square{}, std::array{squares}, table, std::array{flat});
 }
 
-void check_gradient(Exec& exec, View check, View squares, View loss, double longest) {
-  for_each(exec, 1, squares.count(), CheckGradient{check, squares, loss, squares.count(), longest});
+void check_gradient(Exec& exec, View check, View squares, View loss, double longest, double most) {
+  for_each(exec, 1, squares.count(),
+           CheckGradient{check, squares, loss, squares.count(), longest, most});
 }
 
 }  // namespace ringfort

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
+#include <type_traits>
 
 #include "kernels/exec.h"
 #include "kernels/scalar.h"
@@ -196,10 +198,14 @@ void lamb_update(Exec& exec, const UpdateBuffers& buffers, const LayerNorms& nor
 // a and b trade places, bit for bit.
 void exchange(Exec& exec, View a, View b);
 
+// Float64 as its sum is: in float32 an element above 1.8e19 would count as infinite.
 struct Square {
   template <class S>
-  HD S operator()(S x) const {
-    return x * x;
+  HD auto operator()(S x) const {
+    if constexpr (std::is_same_v<S, float>)
+      return static_cast<double>(x) * static_cast<double>(x);
+    else
+      return x * x;
   }
 };
 
@@ -208,8 +214,9 @@ void segment_squares(Exec& exec, View squares, View flat, const SegmentTable& ta
 
 // check.scale = min(1, longest / norm), the norm of the gradient over all segments, which makes it
 // no longer than `longest` (Pascanu et al. 2013; 0: any length). check.finite = whether norm and
-// loss, one number, are; a loss without data is. Squares of float32 numbers are float32:
-// beyond 1.8e19 an element counts as not finite.
-void check_gradient(Exec& exec, View check, View squares, View loss, double longest);
+// loss, one number, are; a loss without data is. most: the square of the norm, as it is clipped,
+// up to which the optimizer's state is finite.
+void check_gradient(Exec& exec, View check, View squares, View loss, double longest,
+                    double most = std::numeric_limits<double>::infinity());
 
 }  // namespace ringfort

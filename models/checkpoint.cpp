@@ -10,11 +10,10 @@ namespace {
 
 using Metadata = std::map<std::string, std::string>;
 
-void require_within(const SafetensorsFile& file, const char* what, int64_t value, int64_t high) {
+void require_within(const std::string& file, const char* what, int64_t value, int64_t high) {
   require(value >= 1 && value <= high,
-          "{}: the model in its metadata has {} {}, from 1 to {} are possible; take another "
-          "checkpoint",
-          file.file, what, value, high);
+          "{}: the model it is of has {} {}, from 1 to {} are possible; take another file", file,
+          what, value, high);
 }
 
 }  // namespace
@@ -34,6 +33,14 @@ std::map<std::string, std::string> describe(const ModelSpec& spec) {
   return {{kModelKey, json.dump()}};
 }
 
+void require_possible(const ModelSpec& spec, const std::string& file) {
+  require_within(file, "width", spec.width, 4096);
+  require_within(file, "classes", spec.classes, 1 << 16);
+  require_within(file, "height", spec.height, 4096);
+  require_within(file, "image_width", spec.image_width, 4096);
+  require_within(file, "channels", spec.channels, 1024);
+}
+
 ModelSpec read_spec(const SafetensorsFile& file) {
   const auto found = file.metadata.find(kModelKey);
   require(
@@ -45,19 +52,24 @@ ModelSpec read_spec(const SafetensorsFile& file) {
     const auto json = nlohmann::json::parse(found->second);
     ModelSpec spec;
     spec.name = json.at("name").get<std::string>();
-    spec.width = json.at("width").get<int>();
-    spec.classes = json.at("classes").get<int64_t>();
-    spec.height = json.at("height").get<int64_t>();
-    spec.image_width = json.at("image_width").get<int64_t>();
-    spec.channels = json.at("channels").get<int64_t>();
+    const auto whole = [&](const char* key) {
+      const nlohmann::json& number = json.at(key);
+      const bool fits = number.is_number_unsigned() && number.get<uint64_t>() <= INT32_MAX;
+      require(fits,
+              "{}: the model in its metadata has {} {}, which must be a whole number; take "
+              "another file",
+              file.file, key, number.dump());
+      return number.get<int>();
+    };
+    spec.width = whole("width");
+    spec.classes = whole("classes");
+    spec.height = whole("height");
+    spec.image_width = whole("image_width");
+    spec.channels = whole("channels");
     spec.mean = json.at("mean").get<std::vector<float>>();
     spec.std = json.at("std").get<std::vector<float>>();
     spec.auxiliary_norms = json.value("auxiliary_norms", false);
-    require_within(file, "width", json.at("width").get<int64_t>(), 4096);
-    require_within(file, "classes", spec.classes, 1 << 16);
-    require_within(file, "height", spec.height, 4096);
-    require_within(file, "image_width", spec.image_width, 4096);
-    require_within(file, "channels", spec.channels, 1024);
+    require_possible(spec, file.file);
     return spec;
   } catch (const nlohmann::json::exception& error) {
     fail("{}: the model in its metadata cannot be read: {}", file.file, json_reason(error));
@@ -70,10 +82,24 @@ void save_checkpoint(const std::filesystem::path& path, const Model& model, cons
   save_safetensors(path, read_weights(model).arrays, metadata);
 }
 
+std::unique_ptr<Model> outline(const ModelSpec& spec, const std::string& file) {
+  require_possible(spec, file);
+  try {
+    return make_model(spec, {.device = {.planned = true}});
+  } catch (const Error& error) {
+    fail("{}: {}", file, error.what());
+  }
+}
+
 Checkpoint read_checkpoint(const std::filesystem::path& path) {
   Checkpoint checkpoint;
   checkpoint.file = load_safetensors(path);
   checkpoint.spec = read_spec(checkpoint.file);
+  // A size that the arrays do not have is refused before it takes memory.
+  const std::string& file = checkpoint.file.file;
+  require_weights(*outline(checkpoint.spec, file), checkpoint.file.arrays, file,
+                  "; where they are named as another tool names them, 'ringfort import' makes a "
+                  "checkpoint of them");
   return checkpoint;
 }
 
@@ -86,11 +112,7 @@ void put_weights(Exec& exec, const Checkpoint& checkpoint, Model& model) {
 LoadedModel load_checkpoint(Exec& exec, const std::filesystem::path& path, ModelOptions options) {
   const Checkpoint checkpoint = read_checkpoint(path);
   LoadedModel loaded;
-  try {
-    loaded.model = make_model(checkpoint.spec, options);
-  } catch (const Error& error) {
-    fail("{}: {}", checkpoint.file.file, error.what());
-  }
+  loaded.model = make_model(checkpoint.spec, options);
   put_weights(exec, checkpoint, *loaded.model);
   loaded.metadata = checkpoint.file.metadata;
   return loaded;

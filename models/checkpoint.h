@@ -18,6 +18,14 @@ inline constexpr const char* kModelKey = "ringfort.model";
 std::map<std::string, std::string> describe(const ModelSpec& spec);
 ModelSpec read_spec(const SafetensorsFile& file);
 
+// Refuses sizes that no network has; what comes out of a file passes here before a model is made of
+// it. Errors name `file`.
+void require_possible(const ModelSpec& spec, const std::string& file);
+
+// A model of which only the arrays' names and shapes are asked, without memory of its own. Errors
+// name `file`: as of require_possible() and make_model().
+std::unique_ptr<Model> outline(const ModelSpec& spec, const std::string& file);
+
 // Atomic: a reader finds the old file or the new one. `extra` goes into the metadata beside the
 // model's own keys.
 void save_checkpoint(const std::filesystem::path& path, const Model& model,
@@ -27,7 +35,8 @@ struct Checkpoint {
   SafetensorsFile file;
   ModelSpec spec;
 };
-// Errors, one sentence each: no Ringfort checkpoint, a damaged one.
+// Errors, one sentence each: no Ringfort checkpoint, a damaged one, one with other arrays than the
+// model it says.
 Checkpoint read_checkpoint(const std::filesystem::path& path);
 
 // Parameters and statistics of the checkpoint into a model of the same name. Errors: another model;
@@ -39,7 +48,7 @@ struct LoadedModel {
   std::map<std::string, std::string> metadata;
 };
 
-// The model of a checkpoint. Errors as of the two above, and a model that cannot be made.
+// The model of a checkpoint. Errors as of the two above.
 LoadedModel load_checkpoint(Exec& exec, const std::filesystem::path& path,
                             ModelOptions options = {});
 

@@ -13,34 +13,53 @@
 namespace ringfort {
 
 Model::Model(ModelSpec spec, Dtype master) : spec_(std::move(spec)), params_(master) {
-  const size_t channels = static_cast<size_t>(spec_.channels);
-  if (spec_.mean.empty()) spec_.mean.assign(channels, 0.0f);
-  if (spec_.std.empty()) spec_.std.assign(channels, 1.0f);
-  require(spec_.mean.size() == channels && spec_.std.size() == channels,
+  take_normalization(spec_.mean, spec_.std);
+}
+
+void Model::take_normalization(std::vector<float> mean, std::vector<float> std) {
+  const auto channels = static_cast<size_t>(spec_.channels);
+  if (mean.empty()) mean.assign(channels, 0.0f);
+  if (std.empty()) std.assign(channels, 1.0f);
+  require(mean.size() == channels && std.size() == channels,
           "model '{}': {} means and {} standard deviations for {} channels", spec_.name,
-          spec_.mean.size(), spec_.std.size(), channels);
+          mean.size(), std.size(), channels);
   for (size_t c = 0; c < channels; ++c) {
-    require(std::isfinite(spec_.mean[c]), "model '{}': the mean of channel {} is {}", spec_.name, c,
-            spec_.mean[c]);
-    require(spec_.std[c] > 0 && std::isfinite(spec_.std[c]),
-            "model '{}': the standard deviation of channel {} is {}, it must be positive",
-            spec_.name, c, spec_.std[c]);
+    // Of pixels in [0, 1]; 1/std and mean/std must be float32 numbers that can be computed with.
+    require(std::abs(mean[c]) <= 1e6f,
+            "model '{}': the mean of channel {} is {}, it must lie in [-1e6, 1e6]", spec_.name, c,
+            mean[c]);
+    require(
+        std[c] >= 1e-6f && std[c] <= 1e6f,
+        "model '{}': the standard deviation of channel {} is {}, it must be positive and lie in "
+        "[1e-6, 1e6]",
+        spec_.name, c, std[c]);
   }
+  spec_.mean = std::move(mean);
+  spec_.std = std::move(std);
 }
 
 void Model::allocate(bool bfloat16_copy, Device device) {
   params_.allocate(bfloat16_copy, device);
+  pool_ = Pool(device);
+  scale_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
+  shift_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
+  write_normalization();
+}
+
+void Model::set_normalization(const std::vector<float>& mean, const std::vector<float>& std) {
+  take_normalization(mean, std);
+  write_normalization();
+}
+
+void Model::write_normalization() {
   const auto channels = static_cast<size_t>(spec_.channels);
   std::vector<double> scale(channels), shift(channels);
   for (size_t c = 0; c < channels; ++c) {
     scale[c] = 1.0 / static_cast<double>(spec_.std[c]);
     shift[c] = -static_cast<double>(spec_.mean[c]) / static_cast<double>(spec_.std[c]);
   }
-  pool_ = Pool(device);
-  scale_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
-  shift_ = Tensor(pool_, vector_shape(spec_.channels), Dtype::kFloat64);
-  write_now(device, scale_, scale.data());
-  write_now(device, shift_, shift.data());
+  write_now(params_.device(), scale_, scale.data());
+  write_now(params_.device(), shift_, shift.data());
 }
 
 Var Model::forward(Pass& p, Var pixels) {
@@ -101,23 +120,27 @@ void register_model(const ModelEntry& entry) {
   registry().push_back(entry);
 }
 
-std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
+const ModelEntry& find_model(std::string_view name) {
   std::vector<std::string_view> names;
   for (const ModelEntry& entry : model_registry()) {
+    if (entry.name == name) return entry;
     names.push_back(entry.name);
-    if (entry.name != spec.name) continue;
-    if (spec.width == 0) spec.width = entry.default_width;
-    require(spec.width > 0 && spec.width <= 4096, "model '{}': width must be in [1, 4096], got {}",
-            spec.name, spec.width);
-    require(spec.classes >= 2 && spec.channels >= 1,
-            "model '{}': needs at least 2 classes and 1 channel", spec.name);
-    std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
-    require(!model->spec().auxiliary_norms || !model->params().statistics().empty(),
-            "model '{}' has no batch norm and so no auxiliary norms", entry.name);
-    model->allocate(options.bfloat16_copy, options.device);
-    return model;
   }
-  fail("there is no model '{}'; known are {}", spec.name, fmt::join(names, ", "));
+  fail("there is no model '{}'; known are {}", name, fmt::join(names, ", "));
+}
+
+std::unique_ptr<Model> make_model(ModelSpec spec, ModelOptions options) {
+  const ModelEntry& entry = find_model(spec.name);
+  if (spec.width == 0) spec.width = entry.default_width;
+  require(spec.width > 0 && spec.width <= 4096, "model '{}': width must be in [1, 4096], got {}",
+          spec.name, spec.width);
+  require(spec.classes >= 2 && spec.channels >= 1,
+          "model '{}': needs at least 2 classes and 1 channel", spec.name);
+  std::unique_ptr<Model> model = entry.make(std::move(spec), options.master);
+  require(!model->spec().auxiliary_norms || !model->params().statistics().empty(),
+          "model '{}' has no batch norm and so no auxiliary norms", entry.name);
+  model->allocate(options.bfloat16_copy, options.device);
+  return model;
 }
 
 }  // namespace ringfort

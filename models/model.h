@@ -40,6 +40,11 @@ class Model {
   // declared.
   void allocate(bool bfloat16_copy = false, Device device = {});
 
+  // Of the input, one number per channel, or none: no normalisation; afterwards the model's
+  // specification has it. Errors: other counts, not possible numbers (both up to a million,
+  // deviations positive).
+  void set_normalization(const std::vector<float>& mean, const std::vector<float>& std);
+
   // Of device memory: parameters, gradients and what is made of them.
   int64_t bytes_reserved() const { return params_.bytes_reserved() + pool_.bytes_reserved(); }
 
@@ -54,6 +59,9 @@ class Model {
   Dtype logits_dtype(const Pass& p) const;
 
  private:
+  void take_normalization(std::vector<float> mean, std::vector<float> std);
+  void write_normalization();
+
   ModelSpec spec_;
   ParamStore params_;
   Pool pool_;
@@ -77,6 +85,8 @@ struct ModelEntry {
   std::unique_ptr<Model> (*make)(ModelSpec spec, Dtype master);
 };
 const std::vector<ModelEntry>& model_registry();
+// Errors: an unknown name lists the known ones.
+const ModelEntry& find_model(std::string_view name);
 
 // Adds a network of the caller's own, which recipes, checkpoints and memory plans then know by its
 // name; what the name and the description point to must live on. At the start of a program, before

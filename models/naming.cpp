@@ -4,15 +4,14 @@
 
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <map>
-#include <numeric>
-#include <set>
+#include <unordered_map>
 
 namespace ringfort {
 namespace {
 
 constexpr std::string_view kCounter = "num_batches_tracked", kVariance = "running_var";
+constexpr std::string_view kAveraged = "n_averaged";  // of torch.optim.swa_utils.AveragedModel
 constexpr int64_t kCounted = 0;
 
 std::string_view last_word(std::string_view name) { return name.substr(name.rfind('.') + 1); }
@@ -50,57 +49,79 @@ void add_normalization(std::vector<NamedArray>& arrays, const ModelSpec& spec) {
 struct Reading {
   const Naming* naming;
   std::string prefix;
-  std::map<std::string, std::string> ours;  // our names by theirs
+  std::map<std::string, std::string, std::less<>> ours;  // our names by theirs
 
   std::string_view without_prefix(const NamedArray& array) const {
     const std::string_view name = array.name;
     return name.starts_with(prefix) ? name.substr(prefix.size()) : std::string_view();
   }
   const std::string* our_name(const NamedArray& array) const {
-    const auto found = ours.find(std::string(without_prefix(array)));
+    const auto found = ours.find(without_prefix(array));
     return found == ours.end() ? nullptr : &found->second;
   }
   bool decides_nothing(const NamedArray& array) const {
-    const std::string_view name = without_prefix(array);
+    return last_word(array.name) == kAveraged || decides_nothing(without_prefix(array));
+  }
+  bool decides_nothing(std::string_view name) const {
     if (!moved_to_group(name, naming->unused_group, naming->used_group).empty()) return true;
     if (last_word(name) != kCounter) return false;
     const std::string_view norm = name.substr(0, name.size() - kCounter.size());
     return ours.contains(std::string(norm) + std::string(kVariance));
   }
-  int64_t fitting(const SafetensorsFile& file) const {
-    return std::count_if(file.arrays.begin(), file.arrays.end(), [&](const NamedArray& array) {
-      return our_name(array) != nullptr || decides_nothing(array);
-    });
+  // Finds the prefix with which most arrays are known, and how many are. Each name is cut at its
+  // last dots only, as many as a name of ours has, so files with many arrays and many prefixes take
+  // no more time.
+  int64_t choose_prefix(const SafetensorsFile& file) {
+    int64_t dots = 0;
+    for (const auto& [theirs, unused] : ours)
+      dots = std::max<int64_t>(dots, std::count(theirs.begin(), theirs.end(), '.'));
+    std::unordered_map<std::string_view, int64_t> known;
+    for (const NamedArray& array : file.arrays) {
+      const std::string_view name = array.name;
+      size_t end = name.size();
+      for (int64_t cut = 0; cut <= dots && end > 0; ++cut) {
+        const size_t dot = name.rfind('.', end - 1);
+        end = dot == name.npos ? 0 : dot;
+        const std::string_view rest = name.substr(dot == name.npos ? 0 : dot + 1);
+        if (ours.contains(rest) || decides_nothing(rest))
+          ++known[name.substr(0, name.size() - rest.size())];
+      }
+    }
+    int64_t most = 0;
+    std::string_view best;
+    for (const auto& [tried, count] : known)
+      if (count > most || (count == most && tried < best)) most = count, best = tried;
+    prefix = best;
+    return most;
   }
 };
 
-// What stands before `name` in the file's names.
-std::set<std::string> prefixes_of(std::string_view name, const SafetensorsFile& file) {
-  std::set<std::string> prefixes;
-  for (const NamedArray& array : file.arrays) {
-    if (!array.name.ends_with(name)) continue;
-    const std::string prefix = array.name.substr(0, array.name.size() - name.size());
-    if (prefix.empty() || prefix.ends_with('.')) prefixes.insert(prefix);
-  }
-  return prefixes;
+// The names that are in use for a normalisation, of its mean and of its standard deviation.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 3> kNormalizations = {
+    {{"mean", "std"}, {"new_mean", "new_std"}, {"mu", "sigma"}}};
+
+bool is_per_channel(const NamedArray* array, int64_t channels) {
+  return array != nullptr && is_real(*array) &&
+         to_floats(*array, "").size() == static_cast<size_t>(channels);
 }
 
-// The mean or the deviation of a normalisation, by the names that are in use for them.
-std::vector<float>* normalization_part(const NamedArray& array, int64_t channels,
-                                       Recognised& found) {
-  constexpr std::array<std::string_view, 3> kMeans = {"mean", "new_mean", "mu"},
-                                            kDeviations = {"std", "new_std", "sigma"};
-  const int64_t count = std::accumulate(array.shape.begin(), array.shape.end(), int64_t{1},
-                                        std::multiplies<int64_t>());
-  if (count != channels || !is_real(array)) return nullptr;
-  const std::string_view word = last_word(array.name);
-  const auto is_one_of = [&](const auto& words) {
-    return std::find(words.begin(), words.end(), word) != words.end();
-  };
-  std::vector<float>* part = is_one_of(kMeans)        ? &found.mean
-                             : is_one_of(kDeviations) ? &found.std
-                                                      : nullptr;
-  return part != nullptr && part->empty() ? part : nullptr;
+// Mean and standard deviation that stand side by side; nothing where the file has one without the
+// other.
+std::pair<const NamedArray*, const NamedArray*> find_normalization(
+    const std::vector<NamedArray>& arrays, int64_t channels) {
+  std::unordered_map<std::string_view, const NamedArray*> by_name;
+  for (const NamedArray& array : arrays) by_name[array.name] = &array;
+  for (const NamedArray& mean : arrays)
+    for (const auto& [first, second] : kNormalizations) {
+      if (last_word(mean.name) != first) continue;
+      const std::string name =
+          mean.name.substr(0, mean.name.size() - first.size()) + std::string(second);
+      const auto std = by_name.find(name);
+      if (std != by_name.end() && is_per_channel(&mean, channels) &&
+          is_per_channel(std->second, channels))
+        return {&mean, std->second};
+    }
+  return {};
 }
 
 Reading best_reading(const SafetensorsFile& file, const Model& model, std::string_view wanted) {
@@ -114,16 +135,10 @@ Reading best_reading(const SafetensorsFile& file, const Model& model, std::strin
     Reading reading{&naming, "", {}};
     for (const WeightShape& shape : shapes)
       reading.ours[their_name(naming, shape.name)] = shape.name;
-    std::set<std::string> prefixes = {""};
-    for (const std::string& name : {shapes.front().name, shapes.back().name})
-      prefixes.merge(prefixes_of(their_name(naming, name), file));
-    for (const std::string& prefix : prefixes) {
-      reading.prefix = prefix;
-      const int64_t fitting = reading.fitting(file);
-      if (fitting <= most) continue;
-      most = fitting;
-      best = reading;
-    }
+    const int64_t known = reading.choose_prefix(file);
+    if (known <= most) continue;
+    most = known;
+    best = std::move(reading);
   }
   return best;
 }
@@ -185,15 +200,23 @@ Recognised recognise(const SafetensorsFile& file, const Model& model, std::strin
   Recognised found;
   found.naming = reading.naming;
   found.prefix = reading.prefix;
+  const auto [mean, std] = find_normalization(file.arrays, model.spec().channels);
   for (const NamedArray& array : file.arrays) {
     if (const std::string* ours = reading.our_name(array)) {
       found.arrays.push_back(array);
       found.arrays.back().name = *ours;
     } else if (reading.decides_nothing(array)) {
       ++found.skipped;
-    } else if (auto* part = normalization_part(array, model.spec().channels, found)) {
-      *part = to_floats(array, file.file);
+    } else if (&array == mean) {
+      found.mean = to_floats(array, file.file);
+    } else if (&array == std) {
+      found.std = to_floats(array, file.file);
     } else {
+      require(found.prefix.empty() || !reading.ours.contains(array.name) ||
+                  !file.contains(found.prefix + array.name),
+              "{}: holds both '{}' and '{}{}', so which network is meant is not known; keep the "
+              "arrays of one",
+              file.file, array.name, found.prefix, array.name);
       found.arrays.push_back(array);
     }
   }

@@ -3,9 +3,9 @@
 // what others have saved. Element order is PyTorch's already (weights.h).
 //
 // Every model has its source's names, so little is left to change:
-//   num_batches_tracked   of every norm, an int64 scalar that PyTorch counts and never uses at a
-//   fixed
-//                         momentum: written as 0, skipped when read
+//   num_batches_tracked   of every norm, an int64 scalar that PyTorch counts and never uses where
+//                         the momentum is fixed: written as 0, skipped when read
+//   n_averaged            of AveragedModel, how many models were averaged: skipped when read
 //   torchvision           calls the shortcuts and the classifier of resnet18 otherwise; of resnet50
 //                         nothing
 //   trades                has a fourth group of blocks, sub_block1, in its wide ResNet, of block1's
@@ -54,11 +54,12 @@ struct Recognised {
   const Naming* naming = nullptr;
   std::string prefix;              // of all names: "module." where DataParallel saved them
   std::vector<NamedArray> arrays;  // the model's under our names, unknown ones under the file's
-  std::vector<float> mean, std;    // of a normalisation in the file; else empty
+  std::vector<float> mean, std;    // of a normalisation in the file, both or none
   int64_t skipped = 0;             // arrays that decide nothing
 };
 // naming: empty for whichever of the model's fits most arrays. Prefixes are found out likewise.
-// Only names are looked at, write_weights() compares the shapes.
+// Only names are looked at, write_weights() compares the shapes. Errors: an array of the model with
+// the prefix and without.
 Recognised recognise(const SafetensorsFile& file, const Model& model, std::string_view naming);
 
 }  // namespace ringfort

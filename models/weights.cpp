@@ -69,12 +69,20 @@ std::vector<float> converted(const NamedArray& array, Convert&& convert) {
   return values;
 }
 
+using ByName = std::map<std::string, const NamedArray*>;
+
+ByName by_name(std::span<const NamedArray> arrays, const std::string& file) {
+  ByName found;
+  for (const NamedArray& array : arrays)
+    require(found.emplace(array.name, &array).second, "{}: holds '{}' twice", file, array.name);
+  return found;
+}
+
 // Everything that is wrong with the arrays, in clauses by kind.
-void check_arrays(const std::vector<Entry>& wanted,
-                  const std::map<std::string, const NamedArray*>& found, const std::string& file,
-                  const ModelSpec& spec) {
+void check_arrays(const std::vector<Entry>& wanted, const ByName& found, const std::string& file,
+                  const ModelSpec& spec, std::string_view advice = {}) {
   std::vector<std::string> missing, misshapen, unreal, unknown, clauses;
-  std::map<std::string, const NamedArray*> rest = found;
+  ByName rest = found;
   for (const Entry& entry : wanted) {
     const std::string& name = entry.segment->name;
     const auto array = rest.find(name);
@@ -102,8 +110,8 @@ void check_arrays(const std::vector<Entry>& wanted,
   if (clauses.empty()) return;
   std::string text = clauses.front();
   for (size_t i = 1; i < clauses.size(); ++i) text += "; " + clauses[i];
-  fail("{}: its arrays are not those of the model '{}' of width {} with {} classes; {}", file,
-       spec.name, spec.width, spec.classes, text);
+  fail("{}: its arrays are not those of the model '{}' of width {} with {} classes; {}{}", file,
+       spec.name, spec.width, spec.classes, text, unknown.empty() ? "" : advice);
 }
 
 void check_value(float value, const Segment& segment, const std::string& file) {
@@ -181,12 +189,15 @@ std::vector<WeightShape> weight_shapes(const Model& model) {
   return shapes;
 }
 
+void require_weights(const Model& model, std::span<const NamedArray> arrays,
+                     const std::string& file, std::string_view advice) {
+  check_arrays(entries(model.params()), by_name(arrays, file), file, model.spec(), advice);
+}
+
 void write_weights(Exec& exec, Model& model, std::span<const NamedArray> arrays,
                    const std::string& file) {
   const std::vector<Entry> wanted = entries(model.params());
-  std::map<std::string, const NamedArray*> found;
-  for (const NamedArray& array : arrays)
-    require(found.emplace(array.name, &array).second, "{}: holds '{}' twice", file, array.name);
+  const ByName found = by_name(arrays, file);
   check_arrays(wanted, found, file, model.spec());
   for (const Entry& entry : wanted)
     fill(entry, *found.at(entry.segment->name), model.params().device(), file);

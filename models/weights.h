@@ -29,6 +29,11 @@ struct WeightShape {
 // What write_weights() wants, in the order of read_weights().
 std::vector<WeightShape> weight_shapes(const Model& model);
 
+// Errors of write_weights() that concern names, shapes and dtypes, and nothing else. advice: how
+// the sentence ends where arrays are unknown.
+void require_weights(const Model& model, std::span<const NamedArray> arrays,
+                     const std::string& file, std::string_view advice = {});
+
 // Fills the model from arrays of F32, or of F64, F16 or BF16, which are converted. All of its
 // arrays and no others must be there. Errors, one line that names `file` and the first few arrays
 // of each kind: missing, of another shape, unknown, not of real numbers; a value that is not

@@ -81,6 +81,14 @@ threads = 1
     REQUIRE(outcome.exit_code == 0);
     whole_.emplace(folder_ / "whole");
     operations_ = logged();
+    std::istringstream records(read_text(folder_ / "whole" / kMetricsFile));
+    for (std::string line; std::getline(records, line);) {
+      const auto json = nlohmann::json::parse(line);
+      steps_of_records_.push_back(json.at("kind") == "step" ? json.at("step").get<int>() : 0);
+    }
+    const Operation record{"write", kMetricsFile};
+    REQUIRE(std::count(operations_.begin(), operations_.end(), record) ==
+            static_cast<std::ptrdiff_t>(steps_of_records_.size()));
   }
 
   // Trains in `run`, or goes on there. fault: "kill 17" (tests/faults/inject.cpp).
@@ -105,11 +113,30 @@ threads = 1
   const std::vector<Operation>& operations() const { return operations_; }
 
   // The steps in the newest state that is there before this operation.
-  int saved_before(size_t number) const {
+  int saved_before(size_t number) const { return steps_saved(before(number)); }
+  static int steps_saved(const std::vector<Operation>& done) {
     constexpr int kSaveEvery = 2;  // as in the recipe
-    const auto end = operations_.begin() + static_cast<std::ptrdiff_t>(number - 1);
     return kSaveEvery *
-           static_cast<int>(std::count(operations_.begin(), end, Operation{"rename", "state"}));
+           static_cast<int>(std::count(done.begin(), done.end(), Operation{"rename", "state"}));
+  }
+
+  // The step that is the first to be recorded by this operation or after it; one more than there
+  // are where none is.
+  int recorded_from(size_t number) const {
+    const std::vector<Operation> done = before(number);
+    const auto written = std::count(done.begin(), done.end(), Operation{"write", kMetricsFile});
+    for (auto step = steps_of_records_.begin() + written; step != steps_of_records_.end(); ++step)
+      if (*step > 0) return *step;
+    return kSteps + 1;
+  }
+
+  // The operation with which the third state begins: two are there before it.
+  size_t third_state() const {
+    size_t states = 0;
+    for (size_t number = 1; number <= operations_.size(); ++number)
+      if (operations_[number - 1] == Operation{"create", "state"} && ++states == 3) return number;
+    FAIL("there is no third state");
+    return 0;
   }
 
   // Those of the last run with a fault.
@@ -121,8 +148,8 @@ threads = 1
   }
 
   // The same command again ends with what the whole run left. from: the steps that were saved,
-  // which must not be trained again.
-  void check_goes_on(const std::string& run, int from = 0) const {
+  // which must not be trained again. Returns what it printed.
+  std::string check_goes_on(const std::string& run, int from) const {
     const Outcome outcome = train(run);
     INFO(outcome.output);
     REQUIRE(outcome.exit_code == 0);
@@ -130,13 +157,20 @@ threads = 1
       CHECK_THAT(outcome.output,
                  Contains(fmt::format("goes on from step {}", from)) || Contains("is finished"));
     check_equal(Left(path(run)), *whole_);
+    return outcome.output;
   }
+
+  static constexpr int kSteps = 6;
 
  private:
   fs::path log() const { return folder_ / "operations.log"; }
+  std::vector<Operation> before(size_t number) const {
+    return {operations_.begin(), operations_.begin() + static_cast<std::ptrdiff_t>(number - 1)};
+  }
 
   TempFolder folder_;
   std::vector<Operation> operations_;
+  std::vector<int> steps_of_records_;  // in metrics.jsonl, line by line; 0: not of a step
   std::optional<Left> whole_;
 };
 
@@ -147,13 +181,14 @@ std::vector<size_t> all_of(const std::vector<Operation>& operations) {
 }
 
 // The last save of each kind of file, whole, when there are others to lose; of those that grow the
-// last lines.
-std::vector<size_t> unlike(const std::vector<Operation>& operations) {
+// last lines. most_in_a_row: how many more of one kind directly behind each other count on their
+// own.
+std::vector<size_t> unlike(const std::vector<Operation>& operations, int most_in_a_row) {
   std::map<std::tuple<std::string, std::string, int>, size_t> last;
   int in_a_row = 0;
   for (size_t i = 0; i < operations.size(); ++i) {
     in_a_row = i > 0 && operations[i] == operations[i - 1] ? in_a_row + 1 : 0;
-    last[{operations[i].kind, operations[i].file, in_a_row}] = i + 1;
+    last[{operations[i].kind, operations[i].file, std::min(in_a_row, most_in_a_row)}] = i + 1;
   }
   std::vector<size_t> numbers;
   for (const auto& [key, number] : last) numbers.push_back(number);
@@ -206,15 +241,16 @@ void fill_disk_at(const Machine& machine, const std::vector<size_t>& numbers) {
     CHECK_THAT(outcome.output.substr(sentence), Contains("No space left on device"));
     CHECK(outcome.output.find('\n', sentence) == outcome.output.size() - 1);
     check_intact(machine.path(run));
-    machine.check_goes_on(run);
+    // On a full disk what is written already can still be renamed: the operation itself counts.
+    machine.check_goes_on(run, machine.saved_before(number + 1));
     fs::remove_all(machine.path(run));
   }
   tell("the disk is full from an operation on", numbers.size());
 }
 
-// Before it listens for them, signals end the program as any other.
-void signal_at(const Machine& machine, const std::vector<size_t>& numbers) {
-  size_t stopped = 0;
+// Training ends with the step under way and loses none. Before the program listens for signals,
+// they end it as any other.
+void signal_at(const Machine& machine, const std::vector<size_t>& numbers, bool listening) {
   for (const size_t number : numbers) {
     const bool term = number % 2 == 0;
     const std::string fault = fmt::format("{} {}", term ? "term" : "int", number);
@@ -222,14 +258,21 @@ void signal_at(const Machine& machine, const std::vector<size_t>& numbers) {
     const std::string run = fmt::format("signal-{}", number);
     const Outcome outcome = machine.train(run, "", fault);
     INFO(outcome.output);
-    CHECK((outcome.exit_code == 4 || outcome.exit_code == 0 ||
-           outcome.exit_code == 128 + (term ? SIGTERM : SIGINT)));
-    stopped += outcome.exit_code == 4 ? 1 : 0;
-    if (outcome.exit_code == 4) CHECK_FALSE(state_files(machine.path(run)).empty());
-    machine.check_goes_on(run);
+    const bool died = !listening && outcome.exit_code == 128 + (term ? SIGTERM : SIGINT);
+    const int next = machine.recorded_from(number);
+    int stopped = 0;
+    if (outcome.exit_code == 4) {
+      const std::vector<fs::path> states = state_files(machine.path(run));
+      REQUIRE_FALSE(states.empty());
+      stopped = states[0] == state_path(machine.path(run), next) ? next : next - 1;
+      CHECK(states[0] == state_path(machine.path(run), stopped));
+      if (listening) CHECK(stopped == next);  // it came with the record of a step
+    } else {
+      CHECK((died || (outcome.exit_code == 0 && next > Machine::kSteps)));
+    }
+    machine.check_goes_on(run, stopped);
     fs::remove_all(machine.path(run));
   }
-  CHECK(stopped > 0);
   tell("SIGINT or SIGTERM at an operation on the run folder", numbers.size());
 }
 
@@ -238,16 +281,6 @@ std::vector<size_t> records_of(const std::vector<Operation>& operations) {
   std::vector<size_t> numbers;
   for (const size_t number : all_of(operations))
     if (operations[number - 1] == Operation{"write", kMetricsFile}) numbers.push_back(number);
-  return numbers;
-}
-
-// The first write of each file, and the first operation of each other kind.
-std::vector<size_t> first_of_kind(const std::vector<Operation>& operations) {
-  std::vector<size_t> numbers;
-  for (const size_t number : all_of(operations)) {
-    const auto end = operations.begin() + static_cast<std::ptrdiff_t>(number - 1);
-    if (std::find(operations.begin(), end, *end) == end) numbers.push_back(number);
-  }
   return numbers;
 }
 
@@ -262,7 +295,9 @@ void kill_twice(const Machine& machine, size_t first, const std::vector<size_t>&
     const Outcome again = machine.train(run, "--resume auto", fmt::format("kill {}", number));
     if (again.exit_code == 0) break;  // it has not so many operations
     REQUIRE(again.exit_code == 128 + SIGKILL);
-    machine.check_goes_on(run);
+    std::vector<Operation> done = machine.logged();
+    done.pop_back();
+    machine.check_goes_on(run, machine.saved_before(first) + Machine::steps_saved(done));
     fs::remove_all(machine.path(run));
     ++times;
   }
@@ -280,7 +315,7 @@ void kill_overwriting(const Machine& machine, size_t most) {
     const Outcome outcome = machine.train("run", "--overwrite", fmt::format("kill {}", number));
     REQUIRE(outcome.exit_code == 128 + SIGKILL);
     REQUIRE(machine.train("run", "--overwrite").exit_code == 0);
-    machine.check_goes_on("run");
+    machine.check_goes_on("run", Machine::kSteps);
     fs::remove_all(machine.path("run"));
     ++times;
   }
@@ -291,18 +326,18 @@ void kill_overwriting(const Machine& machine, size_t most) {
 
 TEST_CASE("a run killed at any moment of a save loses nothing", "[faults][spread][slow]") {
   const Machine machine;
-  kill_at(machine, unlike(machine.operations()));
+  kill_at(machine, unlike(machine.operations(), 8));
 }
 
 TEST_CASE("a full disk is one sentence, and what was saved before is still there",
           "[faults][spread][slow]") {
   const Machine machine;
-  fill_disk_at(machine, first_of_kind(machine.operations()));
+  fill_disk_at(machine, unlike(machine.operations(), 0));
 }
 
 TEST_CASE("a signal at any step is a state to go on from", "[faults][spread][slow]") {
   const Machine machine;
-  signal_at(machine, records_of(machine.operations()));
+  signal_at(machine, records_of(machine.operations()), true);
 }
 
 TEST_CASE("a run killed while it goes on, or overwrites another, loses nothing",
@@ -329,20 +364,16 @@ TEST_CASE("a second run in the folder of a running one changes nothing", "[fault
 
 TEST_CASE("a damaged state gives way to the one before it", "[faults][slow]") {
   const Machine machine;
-  // Killed where its third state begins, when two are there.
-  const auto& operations = machine.operations();
-  size_t states = 0, third = 0;
-  for (size_t i = 0; i < operations.size() && states < 3; ++i)
-    if (operations[i] == Operation{"create", "state"}) ++states, third = i + 1;
-  REQUIRE(states == 3);
-  REQUIRE(machine.train("run", "", fmt::format("kill {}", third)).exit_code == 128 + SIGKILL);
+  REQUIRE(machine.train("run", "", fmt::format("kill {}", machine.third_state())).exit_code ==
+          128 + SIGKILL);
   const std::vector<fs::path> saved = state_files(machine.path("run"));
   REQUIRE(saved.size() == 2);
   const Bytes newest = slurp(saved[0]);
   const auto check = [&](const Bytes& damaged) {
     fs::copy(machine.path("run"), machine.path("other"), fs::copy_options::recursive);
     spit(machine.path("other") / saved[0].filename(), damaged);
-    machine.check_goes_on("other");
+    CHECK_THAT(machine.check_goes_on("other", 2),
+               Contains("the state before it is taken: " + saved[1].filename().string()));
     fs::remove_all(machine.path("other"));
   };
   constexpr size_t kPlaces = 12;
@@ -364,6 +395,39 @@ TEST_CASE("a damaged state gives way to the one before it", "[faults][slow]") {
   CHECK(Left::names(machine.path("run")) == before);
 }
 
+TEST_CASE("a replay starts from the newest state before its step that can be read",
+          "[faults][slow]") {
+  const Machine machine;
+  REQUIRE(machine.train("run", "", fmt::format("kill {}", machine.third_state())).exit_code ==
+          128 + SIGKILL);
+  const std::string run = machine.path("run").string();
+  const auto replay = [&](const std::string& step) {
+    const Outcome outcome = run_program("replay " + run + " " + step);
+    INFO(outcome.output);
+    CHECK(outcome.exit_code == 0);
+    CHECK_THAT(outcome.output, Contains("All values are finite: mean loss "));
+    return outcome.output;
+  };
+  const std::string whole = replay("6");
+  CHECK_THAT(whole, Contains("Going to step 6 from the state after step 4\nstep 5 of 6\n") &&
+                        Contains("Step 6, in epoch 2: 16 images"));
+  CHECK_THAT(replay("4 --threads 1 --device cpu"), Contains("from the state after step 2"));
+  CHECK_THAT(replay("2"), Contains("from the beginning, because no state before it is kept"));
+  check_complaint(run_program("replay " + run + " 7"), 1, "there is no step 7");
+  check_complaint(run_program("replay " + run + " 6 --device tpu"), 1, "tpu");
+
+  const std::string last_line = whole.substr(whole.find("Step 6, "));
+  const std::vector<fs::path> saved = state_files(run);
+  spit(saved.at(0), {1});
+  CHECK_THAT(replay("6"), Contains(saved[0].string()) &&
+                              Contains("Going to step 6 from the state after step 2") &&
+                              Contains(last_line));
+  spit(saved.at(1), {1});
+  CHECK_THAT(replay("6"), Contains("from the beginning, because no state before it can be read") &&
+                              Contains(last_line));
+  CHECK(Left::names(run).contains(saved[0].filename().string()));
+}
+
 TEST_CASE("a run is not gone on with by another recipe", "[faults][slow]") {
   const Machine machine;
   REQUIRE(
@@ -378,7 +442,7 @@ TEST_CASE("a run is not gone on with by another recipe", "[faults][slow]") {
   for (const auto& [flags, part] : changes)
     check_complaint(machine.train("run", std::string("--resume auto ") + flags), 1, part);
   tell("going on by another recipe", changes.size());
-  machine.check_goes_on("run");
+  machine.check_goes_on("run", machine.saved_before(machine.operations().size() / 2));
 }
 
 TEST_CASE("a run killed at every operation loses nothing", "[.][every-fault]") {
@@ -393,7 +457,7 @@ TEST_CASE("a disk full at every operation loses nothing", "[.][every-fault]") {
 
 TEST_CASE("signals at every operation lose nothing", "[.][every-fault]") {
   const Machine machine;
-  signal_at(machine, all_of(machine.operations()));
+  signal_at(machine, all_of(machine.operations()), false);
 }
 
 TEST_CASE("a run killed at every operation of going on or overwriting loses nothing",

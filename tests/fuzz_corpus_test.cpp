@@ -5,6 +5,7 @@
 
 #include "engine/files.h"
 #include "engine/safetensors.h"
+#include "models/checkpoint.h"
 #include "tests/fuzz/targets.h"
 #include "tests/idx_files.h"
 #include "tests/image_files.h"
@@ -44,16 +45,36 @@ void seed_safetensors() {
   seed("safetensors", "of-other-tools", foreign);
 }
 
+void seed_weights() {
+  const ModelSpec spec{.name = "cnn_small",
+                       .width = 1,
+                       .height = 4,
+                       .image_width = 4,
+                       .channels = 1,
+                       .mean = {0.5f},
+                       .std = {0.25f}};
+  const auto model = make_model(spec);
+  save_checkpoint(kCorpus / "weights" / "checkpoint", *model, {});
+  const std::vector<float> numbers(4, 1);
+  const auto bytes = std::as_bytes(std::span(numbers));
+  std::vector<NamedArray> arrays;
+  for (const char* name : {"module.1.conv1.weight", "module.1.bn1.running_var", "module.0.mean",
+                           "module.0.std", "module.1.fc.bias", "sub_block1.layer.0.conv1.weight"})
+    arrays.push_back({name, "F32", {1, 4}, bytes});
+  arrays.push_back({"n_averaged", "I64", {}, bytes.first(8)});
+  save_safetensors(kCorpus / "weights" / "foreign", arrays, {});
+}
+
 void seed_tar() {
   const std::vector<Member> members{{"a/0.png", Bytes(70, 1)}, {"a/0.cls", text("3\n")},
                                     {"a/1.cls", text("12")},   {"a/1.jpg", Bytes(5, 2)},
                                     {"a/1.json", text("{}")},  {"folder", {}, AE_IFDIR}};
   seed("tar", "ustar", tar(members));
   seed("tar", "gnu", tar(members, ARCHIVE_FORMAT_TAR_GNUTAR));
-  seed("tar", "pax",
-       tar({{std::string(150, 'x') + "/a.png", Bytes(3, 1)},
-            {std::string(150, 'x') + "/a.cls", text("0")}},
-           ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE));
+  const std::string long_name(150, 'x');
+  std::vector<Member> long_members{{long_name + "/a.png", Bytes(3, 1)}};
+  long_members.push_back({long_name + "/a.cls", text("0")});
+  seed("tar", "pax", tar(long_members, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE));
   seed("tar", "link", tar({{"0.png", {}, AE_IFLNK}, {"0.cls", text("0")}}));
 }
 
@@ -115,6 +136,7 @@ TEST_CASE("every file of the fuzzers' corpus is read or refused", "[fuzz]") {
 TEST_CASE("the seeds of the fuzzers' corpus are written", "[.][write-fuzz-corpus]") {
   for (const FuzzTarget& target : fuzz_targets()) fs::create_directories(kCorpus / target.name);
   seed_safetensors();
+  seed_weights();
   seed_tar();
   seed_images();
   seed_idx_and_gzip();

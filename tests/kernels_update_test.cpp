@@ -301,6 +301,10 @@ TEST_CASE("gradients are checked: longer than the limit, not finite, with a loss
   CHECK((at(4) == Found{1, 1}));
   CHECK((at(100) == Found{1, 1}));
   CHECK((at(0) == Found{1, 1}));
+  check_gradient(exec, check, squares, View{}, 0, 15);
+  CHECK((check.values() == Found{1, 0}));
+  check_gradient(exec, check, squares, View{}, 2, 15);
+  CHECK((check.values() == Found{0.5, 1}));
   for (const double bad :
        {std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
         std::numeric_limits<double>::quiet_NaN()}) {

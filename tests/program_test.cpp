@@ -268,6 +268,11 @@ TEST_CASE("program: weights from elsewhere are evaluated, and training starts fr
   CHECK(e.dataset == "mnist");
   CHECK_THAT(read_text(run / kReportFile), Contains("imported from " + foreign.string()));
   check_complaint(shop.run_command(import + " --output " + run.string()), 1, "already holds a run");
+  CHECK_THAT(read_text(run / kRecipeFile), Contains("imported from") && !Contains("epochs"));
+  check_done(shop.run_command("report " + run.string()));
+  CHECK_THAT(read_text(run / kReportFile),
+             Contains("weights imported from") && !Contains("trained by") && !Contains("fast-at"));
+  check_complaint(shop.run_command("replay " + run.string() + " 1"), 1, "were imported from");
   check_complaint(shop.run_command("import " RINGFORT_TEST_DATA
                                    "/parity-cnn_small.safetensors --dataset mnist --data-dir " +
                                    shop.folder.path().string() + " --output " +

@@ -119,6 +119,42 @@ TEST_CASE("the first number that is not finite is found where it arises", "[repl
   CHECK(std::isnan(found.mean_loss()));
 }
 
+TEST_CASE("the gradient of a replayed step is that of all its micro-batches", "[replay]") {
+  Recipe recipe = each_step_recorded();
+  const Dataset data = five_batches();
+  const StepReplay whole = Replayed(recipe, data).at(1);
+  recipe.micro_batches = 4;
+  const StepReplay cut = Replayed(recipe, data).at(1);
+  CHECK(cut.samples == whole.samples);
+  CHECK(cut.mean_loss() == Approx(whole.mean_loss()).epsilon(1e-5));
+  CHECK(cut.gradient_norm == Approx(whole.gradient_norm).epsilon(1e-4));
+}
+
+TEST_CASE("large finite gradients count, where the optimizer can hold their squares", "[replay]") {
+  Recipe recipe = each_step_recorded();
+  recipe.method = "standard";
+  recipe.opt = GENERATE("sgd", "adam");
+  const Dataset data = five_batches();
+  Replayed replayed(recipe, data);
+  ParamStore& params = replayed.trainer.model().params();
+  // The last layer's bias gradient stays, the weights before it are 0: only its matrix' gradient is
+  // as large as its input.
+  const auto fill = [&](size_t segment, float value) {
+    const View view = params.master(static_cast<ParamId>(segment));
+    std::fill_n(view.as<float>(), view.count(), value);
+  };
+  const size_t last = params.segments().size() - 1;
+  fill(last - 1, 0);
+  fill(last - 3, 0);
+  fill(last - 2, 1e25f);
+  params.master_changed(replayed.exec);
+  const StepReplay found = replayed.at(1);
+  CHECK_FALSE(found.first);
+  CHECK(found.gradient_norm > 1e24);
+  CHECK(std::isfinite(found.gradient_norm));
+  CHECK(found.counts == (recipe.opt == "sgd"));
+}
+
 TEST_CASE("a replay refuses steps that training does not have or has left behind", "[replay]") {
   const Recipe recipe = each_step_recorded();
   const Dataset data = five_batches();

@@ -4,6 +4,7 @@
 
 #include "adversarial/state_files.h"
 #include "engine/files.h"
+#include "models/checkpoint.h"
 #include "tests/example_run.h"
 #include "tests/run_left.h"
 #include "tests/scripted_run.h"
@@ -218,6 +219,41 @@ TEST_CASE("two states are kept, and the older serves where the newest is damaged
   Session third(folder / "lost", recipe);
   CHECK_THAT(error_of([&] { resume_newest(third.trainer(), folder / "lost"); }),
              Contains("no state of the run") && Contains("lost"));
+}
+
+TEST_CASE("a state is all that a training from a checkpoint needs", "[resume][replay]") {
+  const TempFolder folder;
+  const fs::path init = folder / "init.safetensors", path = folder / "run";
+  const auto write_init = [&](float mean, uint64_t seed) {
+    Recipe recipe = recipe_of();
+    recipe.seed = seed;
+    Session other(folder / "unused", recipe);
+    Model& model = other.trainer().model();
+    model.set_normalization({mean}, {0.75f});
+    save_checkpoint(init, model, {});
+  };
+  Recipe recipe = recipe_of();
+  recipe.init = init.string();
+  write_init(0.125f, 77);
+  Session whole(folder / "whole", recipe);
+  whole.run();
+  CHECK(whole.trainer().model().spec().mean == std::vector<float>{0.125f});
+  const StepReplay seen = Session(folder / "unused", recipe).trainer().replay(6, [](int64_t) {});
+  Session(path, recipe).run(5);
+
+  SECTION("the file is another") { write_init(0.875f, 78); }
+  SECTION("the file is gone") { fs::remove(init); }
+  Session replayed(path, recipe);
+  replayed.resume(5);
+  const StepReplay again = replayed.trainer().replay(6, [](int64_t) {});
+  CHECK(again.losses == seen.losses);
+  CHECK(again.gradient_norm == seen.gradient_norm);
+  Session second(path, recipe);
+  second.resume(5);
+  second.run();
+  CHECK(second.trainer().model().spec().mean == std::vector<float>{0.125f});
+  CHECK(TrainingState(second.trainer()) == TrainingState(whole.trainer()));
+  check_equal(Left(path), Left(folder / "whole"));
 }
 
 TEST_CASE("a state is refused by another training", "[resume]") {

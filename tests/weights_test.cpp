@@ -4,6 +4,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "engine/files.h"
@@ -204,6 +205,10 @@ TEST_CASE("a normalisation is the command's, else the file's, else none", "[weig
   ForeignFile file(kData / "parity-resnet18.safetensors");
   file.save(folder / "plain");
   file.add("normalize.new_mean", "F32", {3, 1, 1}, {0.5f, 0.4f, 0.3f});
+  file.save(folder / "half");
+  file.add("std", "F32", {3, 1, 1}, {0.25f, 0.25f, 0.25f});
+  file.save(folder / "elsewhere");
+  file.arrays.back().name = "normalize.new_std";
   file.save(folder / "with");
   const auto mean = [&](const std::string& from, const std::string& flags) {
     fs::remove(folder / "a.safetensors");
@@ -218,6 +223,9 @@ TEST_CASE("a normalisation is the command's, else the file's, else none", "[weig
   CHECK(mean("with", "--mean 0.1,0.2,0.3") == 0.1f);
   CHECK(mean("plain", "--mean 0.7,0.2,0.3 --std 1,1,0.5") == 0.7f);
   fs::remove(folder / "a.safetensors");
+  for (const char* half : {"half", "elsewhere"})
+    CHECK_THAT(refused(folder / half, folder / "a.safetensors", "--model resnet18"),
+               Contains("unknown: normalize.new_mean"));
   CHECK_THAT(refused(folder / "plain", folder / "a.safetensors", "--model resnet18 --mean 0.1,0.2"),
              Contains("2 means") && Contains("3 channels"));
   CHECK_THAT(refused(folder / "plain", folder / "a.safetensors", "--model resnet18 --std 0,1,1"),
@@ -312,6 +320,80 @@ TEST_CASE("arrays that are missing, misshapen or unknown are named", "[weights][
   CHECK_THAT(refused(folder / "b.st", to, "--model resnet18"), Contains("b.st"));
 }
 
+TEST_CASE("sizes that no network has are refused before they take memory", "[weights][program]") {
+  const TempFolder folder;
+  const fs::path to = folder / "out.safetensors", from = folder / "a.st";
+  const auto said = [&](const std::string& name, std::vector<int64_t> shape,
+                        const std::string& flags = "") {
+    ForeignFile file(kData / "parity-resnet18.safetensors");
+    file.at(name).shape = std::move(shape);
+    file.at(name).bytes = {};
+    file.save(from);
+    const std::string sentence = refused(from, to, "--model resnet18 " + flags);
+    CHECK_THAT(sentence, Contains(from.string()));
+    return sentence;
+  };
+  constexpr int64_t kHuge = int64_t{1} << 40;
+  CHECK_THAT(said("linear.weight", {kHuge, 0}), Contains("classes 1099511627776"));
+  CHECK_THAT(said("linear.weight", {70000, 0}), Contains("classes 70000"));
+  CHECK_THAT(said("linear.weight", {0, 2}), Contains("classes 0"));
+  CHECK_THAT(said("linear.weight", {0, kHuge}), Contains("width"));
+  CHECK_THAT(said("linear.weight", {0, kHuge}, "--classes 10"), Contains("width"));
+  CHECK_THAT(said("linear.weight", {0, 16384}, "--classes 10"), Contains("another shape"));
+  CHECK_THAT(said("conv1.weight", {0, 2000, 1, 1}), Contains("channels 2000"));
+  CHECK_THAT(said("conv1.weight", {0, kHuge, 1, 1}), Contains("channels 1099511627776"));
+  CHECK_THAT(said("conv1.weight", {0, INT64_MAX, 1, 1}), Contains("channels 9223372036854775807"));
+  CHECK_THAT(said("conv1.weight", {kHuge, kHuge, kHuge, 0}), Contains("channels"));
+
+  // Checkpoints of ours, or what looks like one.
+  const auto checkpoint = [&](const std::string& key, const std::string& value) {
+    const SafetensorsFile file = load_safetensors(kData / "parity-resnet18.safetensors");
+    auto json = nlohmann::json::parse(file.metadata.at(kModelKey));
+    json[key] = nlohmann::json::parse(value);
+    save_safetensors(from, file.arrays, {{kModelKey, json.dump()}});
+    const std::string sentence = error_of([&] { loaded(from); });
+    CHECK_THAT(sentence, Contains(from.string()));
+    return sentence;
+  };
+  CHECK_THAT(checkpoint("width", "4096"), Contains("of another shape"));
+  CHECK_THAT(checkpoint("width", "2.5"), Contains("width 2.5"));
+  CHECK_THAT(checkpoint("classes", "-1"), Contains("classes -1"));
+  CHECK_THAT(checkpoint("width", "0"), Contains("width 0"));
+  CHECK_THAT(checkpoint("std", "[1e-45, 1, 1]"), Contains("deviation of channel 0"));
+  CHECK_THAT(checkpoint("mean", "[0, 1e38, 0]"), Contains("mean of channel 1"));
+}
+
+TEST_CASE("many names that end alike are read at once", "[weights]") {
+  const auto model = make_model(tiny_spec("resnet18", 2, 8, 3));
+  SafetensorsFile file;
+  constexpr size_t kArrays = 50000;  // with time by the square of this, ctest gives up
+  for (size_t i = 0; i < kArrays; ++i)
+    file.arrays.push_back({fmt::format("part{}.conv1.weight", i), "F32", {0}, {}});
+  const TempFolder folder;
+  save_safetensors(folder / "a.st", file.arrays, {});
+  CHECK(recognise(load_safetensors(folder / "a.st"), *model, "").arrays.size() == kArrays);
+}
+
+TEST_CASE("what else a training of PyTorch saves is left out or named", "[weights][program]") {
+  const TempFolder folder;
+  const fs::path to = folder / "out.safetensors";
+  ForeignFile file(kData / "parity-resnet18.safetensors");
+  for (NamedArray& array : file.arrays) array.name = "module." + array.name;
+  file.add("n_averaged", "F32", {}, {7});
+  file.save(folder / "averaged.st");
+  CHECK_THAT(imported(folder / "averaged.st", to, "--model resnet18"),
+             Contains("'module.'") && Contains("1 that decide nothing"));
+  fs::remove(to);
+  file.add("conv1.weight", "F32", {2, 1}, {1, 2});
+  file.save(folder / "twice.st");
+  CHECK_THAT(refused(folder / "twice.st", to, "--model resnet18"),
+             Contains("both 'conv1.weight' and 'module.conv1.weight'"));
+  // One that says it is ours, and is of other names: how to read it is told.
+  save_safetensors(folder / "ours.safetensors", file.arrays,
+                   load_safetensors(kData / "parity-resnet18.safetensors").metadata);
+  CHECK_THAT(error_of([&] { loaded(folder / "ours.safetensors"); }), Contains("ringfort import"));
+}
+
 TEST_CASE("nothing that is there is written over by weights", "[weights][program]") {
   const TempFolder folder;
   const fs::path there = folder / "there.safetensors";
@@ -322,11 +404,14 @@ TEST_CASE("nothing that is there is written over by weights", "[weights][program
   check_complaint(run_program("export " + vectors + " --output " + there.string()), 1,
                   "there already");
   CHECK(slurp(there) == Bytes{1, 2, 3});
-  check_complaint(
-      run_program("export " + vectors + " --naming deepmind --output " + (folder / "new").string()),
-      1, "choose ringfort or torchvision");
-  check_complaint(
-      run_program("export " + (folder / "no").string() + " --output " + (folder / "new").string()),
-      1, "export: there is neither");
+  check_complaint(run_program("export " + vectors + " --naming deepmind --output " +
+                              (folder / "new.safetensors").string()),
+                  1, "choose ringfort or torchvision");
+  check_complaint(run_program("export " + (folder / "no").string() + " --output " +
+                              (folder / "new.safetensors").string()),
+                  1, "export: there is neither");
   CHECK(folder.entries() == 1);
+  check_complaint(run_program("export " + vectors + " --output " + (folder / "e.pt").string()), 1,
+                  "end in .safetensors");
+  CHECK_FALSE(fs::exists(folder / "e.pt"));
 }

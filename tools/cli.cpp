@@ -123,9 +123,13 @@ void add_replay(CLI::App& app, ReplayCommand& c) {
   replay->add_option("STEP", c.step, "number of the step, from 1")
       ->required()
       ->check(whole_number(1, INT64_MAX));
-  replay->add_option("--data-dir", c.data_dir, "folder of the data set [as in training]")
-      ->take_last()
-      ->type_name("");
+  const auto option = [&](const char* name, auto& value, const char* help) {
+    return replay->add_option(name, value, help)->take_last()->type_name("");
+  };
+  option("--data-dir", c.data_dir, "folder of the data set [as in training]");
+  option("--device", c.device, "auto, cpu, cuda, cuda:N [as in training]");
+  option("--threads", c.threads, "CPU threads; 0: all cores [as in training]")
+      ->check(whole_number(0, 4096));
 }
 
 std::vector<std::string> naming_names() {

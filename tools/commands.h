@@ -86,7 +86,9 @@ struct ImportCommand {
 struct ReplayCommand {
   std::filesystem::path run;
   int64_t step = 0;  // from 1
-  std::optional<std::string> data_dir;
+  // Not given: as in training.
+  std::optional<std::string> data_dir, device;
+  std::optional<int> threads;
 };
 
 // ringfort report RUN

@@ -285,9 +285,10 @@ std::string toml_value(const Recipe& recipe, const RecipeField& field) {
   return fmt::format("{}", recipe.*std::get<uint64_t Recipe::*>(field.member));
 }
 
-std::string to_toml(const Recipe& recipe) {
+std::string to_toml(const Recipe& recipe, std::span<const std::string_view> keys) {
   std::string out, section;
   for (const RecipeField& field : recipe_fields()) {
+    if (!keys.empty() && std::find(keys.begin(), keys.end(), field.key) == keys.end()) continue;
     if (field.section != section) {
       out += fmt::format("{}[{}]\n", out.empty() ? "" : "\n", field.section);
       section = field.section;

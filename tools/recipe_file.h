@@ -58,7 +58,8 @@ void apply_override(Recipe& recipe, const std::string& key, const std::string& v
 void validate(const Recipe& recipe);
 
 // Every field with its value, as TOML that read_recipe turns into an equal Recipe.
-std::string to_toml(const Recipe& recipe);
+// keys: those that are written; none: all.
+std::string to_toml(const Recipe& recipe, std::span<const std::string_view> keys = {});
 
 // A field's value as it stands in TOML: 8/255 is "8/255" (with the quotes), text is quoted.
 std::string toml_value(const Recipe& recipe, const RecipeField& field);

@@ -5,6 +5,7 @@
 #include "adversarial/trainer.h"
 #include "tools/commands.h"
 #include "tools/machine.h"
+#include "tools/report_data.h"
 #include "tools/run_folder.h"
 
 namespace ringfort {
@@ -12,13 +13,15 @@ namespace {
 
 // From the newest state before the step that can be read; without one, from the beginning.
 std::string take_up(Trainer& trainer, const ReplayCommand& command) {
-  for (const auto& path : state_files(command.run, command.step)) try {
+  const auto states = state_files(command.run, command.step);
+  for (const auto& path : states) try {
       trainer.resume(path);
       return fmt::format("from the state after step {}", trainer.steps_done());
     } catch (const Error& error) {
       fmt::print(stderr, "ringfort: {}\n", error.what());
     }
-  return "from the beginning, because no state before it is kept";
+  return fmt::format("from the beginning, because no state before it {}",
+                     states.empty() ? "is kept" : "can be read");
 }
 
 // Images whose loss is not finite, the first few.
@@ -40,6 +43,10 @@ void print(const StepReplay& replay) {
   if (!replay.first) {
     fmt::print("All values are finite: mean loss {:.4f}, norm of the gradient {:.4g}\n",
                replay.mean_loss(), replay.gradient_norm);
+    if (!replay.counts)
+      fmt::print(
+          "The step is skipped all the same: float32 means of squares cannot hold such a gradient; "
+          "lower --lr or give --clip-grad\n");
     return;
   }
   const NotFinite& first = *replay.first;
@@ -55,13 +62,21 @@ int run_replay(const ReplayCommand& command) {
   std::error_code none;
   require(std::filesystem::exists(file, none), "replay: '{}' is no run folder: it has no {}",
           command.run.string(), kRecipeFile);
+  const std::string imported = read_run(command.run).imported_from;
+  require(imported.empty(),
+          "replay: the weights in '{}' were imported from {} and not trained here, so there is no "
+          "step to replay",
+          command.run.string(), imported);
   Recipe recipe = read_recipe(file);
   if (command.data_dir) recipe.data_dir = *command.data_dir;
+  if (command.device) recipe.device = *command.device;
+  if (command.threads) recipe.threads = *command.threads;
   const std::unique_ptr<Exec> exec = open_exec(recipe.device, recipe.threads);
   exec->allow_tf32(recipe.tf32);
   const Dataset data =
       load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);
   Trainer trainer(*exec, recipe, data);
+  trainer.require_step(command.step);
   fmt::print("Going to step {} {}\n", command.step, take_up(trainer, command));
   print(trainer.replay(command.step, [&](int64_t done) {
     if (done % recipe.log_every == 0) fmt::print("step {} of {}\n", done, command.step);

@@ -22,6 +22,8 @@ std::string title_of(const RunData& run, const fs::path& folder) {
 
 std::string subtitle_of(const RunData& run, const fs::path& folder) {
   std::string text = "Run " + folder.string();
+  if (!run.imported_from.empty())
+    return text + " · weights imported from " + run.imported_from + ", not trained here";
   if (run.recipe)
     text += fmt::format(" · trained by {}, {} epochs, {} ball of radius {}", run.recipe->method,
                         run.recipe->epochs, run.recipe->norm, format_real(run.recipe->eps));
@@ -55,7 +57,7 @@ std::string page(const RunData& run, const fs::path& folder) {
   out += headline_html(run) + notices_html(run) + curves_html(run);
   if (run.evaluation) out += examples_html(*run.evaluation) + confusion_html(*run.evaluation);
   out += reproduce_html(run, folder);
-  if (run.recipe) out += settings_html(*run.recipe);
+  if (run.recipe && run.imported_from.empty()) out += settings_html(*run.recipe);
   return out + footer_html(run) + "</main>\n</body>\n</html>\n";
 }
 

@@ -85,6 +85,8 @@ void take_record(const Json& record, RunData& run) {
   if (kind == "start") {
     run.header = record.at("header");
     run.version = record.at("version");
+  } else if (kind == "import") {
+    run.imported_from = record.at("file");
   } else if (kind == "message") {
     run.messages.push_back(record.at("text"));
   } else if (kind == "step") {

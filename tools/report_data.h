@@ -19,6 +19,7 @@ struct RunData {
   std::vector<StepRecord> steps;      // of metrics.jsonl; numbers that were not finite are NaN
   std::vector<std::string> messages;  // what training said at once
   std::string header, version;        // of the training run
+  std::string imported_from;          // a file, where the weights were not trained; else empty
   std::optional<Evaluation> evaluation;
   std::vector<std::string> notes;  // sentences: what is left out and why
 };

@@ -222,8 +222,9 @@ std::string settings_html(const Recipe& recipe) {
 
 std::string reproduce_html(const RunData& run, const std::filesystem::path& folder) {
   const std::string again = shell_word(folder.string() + "-again");
+  const bool trained = run.recipe && run.imported_from.empty();
   std::string commands;
-  if (run.recipe)
+  if (trained)
     commands += fmt::format("ringfort train {} \\\n    --output {}\n",
                             shell_word((folder / kRecipeFile).string()), again);
   if (run.evaluation) {
@@ -231,7 +232,7 @@ std::string reproduce_html(const RunData& run, const std::filesystem::path& fold
     commands += fmt::format(
         "ringfort evaluate {} \\\n    --attack {} --norm {} --eps {} --attack-alpha {} "
         "--attack-steps {} --restarts {} \\\n    --n {} --seed {} --attack-dtype {}",
-        run.recipe ? again : shell_word(folder.string()), shell_word(e.attack), shell_word(e.norm),
+        trained ? again : shell_word(folder.string()), shell_word(e.attack), shell_word(e.norm),
         format_float(e.eps), format_float(e.alpha), e.steps, e.restarts, e.n, e.seed,
         shell_word(e.dtype));
     if (!run.recipe || run.recipe->data_dir != e.data_dir)

@@ -227,6 +227,21 @@ void RunFolder::open_events(bool resumed) {
   if (!there) events_->append(event_file_start(wall_time()));
 }
 
+void RunFolder::on_import(const std::string& file, const Recipe& recipe) {
+  constexpr std::array<std::string_view, 7> kKeys = {"dataset", "data-dir", "image-size", "model",
+                                                     "width",   "norm",     "eps"};
+  std::string line = file;  // that of a comment
+  std::replace_if(
+      line.begin(), line.end(), [](unsigned char c) { return c < ' '; }, '?');
+  write_text_atomic(
+      folder_ / kRecipeFile,
+      fmt::format("# The weights here were imported from {} and not trained here: these "
+                  "settings are what 'ringfort\n# evaluate' reads.\n\n{}",
+                  line, to_toml(recipe, kKeys)));
+  metrics_->append_line(to_line({{"kind", "import"}, {"file", file}}));
+  progress_.on_message(fmt::format("the weights were imported from {} and not trained here", file));
+}
+
 void RunFolder::on_end(bool collapsed) {
   metrics_->append_line(end_line(collapsed));
   metrics_->saved_bytes();

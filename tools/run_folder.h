@@ -56,6 +56,9 @@ class RunFolder : public TrainingObserver {
   void on_epoch(const EpochRecord& record) override;
   void on_message(const std::string& sentence) override;
   void on_end(bool collapsed) override;
+  // In place of a training: the weights are those of `file`. The recipe keeps what an evaluation
+  // reads.
+  void on_import(const std::string& file, const Recipe& recipe);
   // How long the records are, which on_resume() cuts them back to: what was told after the state
   // was saved is told again.
   std::string on_save() override;

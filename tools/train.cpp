@@ -69,6 +69,7 @@ int run_train(const Recipe& given, const TrainCommand& command) {
   auto trainer = std::make_unique<Trainer>(*exec, recipe, data);
   // Without a state yet it begins again, in the same folder.
   const bool from_state = resumed && resume_newest(*trainer, recipe.output);
+  if (!from_state) trainer->take_init();
   RunFolder folder(recipe.output, recipe,
                    from_state                     ? ExistingRun::kResume
                    : resumed || command.overwrite ? ExistingRun::kOverwrite

@@ -34,11 +34,6 @@ bool is_normalized(const ModelSpec& spec) {
          spec.std != std::vector<float>(spec.std.size(), 1.0f);
 }
 
-// A model of which only the arrays' names and shapes are asked.
-std::unique_ptr<Model> outline(const ModelSpec& spec) {
-  return make_model(spec, {.device = {.planned = true}});
-}
-
 // The images that the network is for, where the command says where they lie.
 std::optional<Dataset> data_of(const ImportCommand& c) {
   if (c.dataset.empty() || c.data_dir.empty()) return std::nullopt;
@@ -66,6 +61,7 @@ ModelSpec wanted_spec(const ImportCommand& c, const SafetensorsFile& file,
   if (!c.model.empty() && c.model != spec.name) spec = {}, spec.name = c.model;
   if (c.image_size > 0) spec.height = spec.image_width = c.image_size;
   if (data) spec.height = data->height, spec.image_width = data->width;
+  if (spec.width == 0) spec.width = find_model(spec.name).default_width;
   return spec;
 }
 
@@ -78,7 +74,7 @@ const NamedArray* find(const std::vector<NamedArray>& arrays, const std::string&
 // Channels as the first filter has them; classes, and the width that makes as many features, as the
 // classifier.
 ModelSpec as_in_file(ModelSpec spec, const SafetensorsFile& file, const std::string& naming) {
-  const auto model = outline(spec);
+  const auto model = outline(spec, file.file);
   const Recognised found = recognise(file, *model, naming);
   const std::vector<Segment>& segments = model->params().segments();
   const NamedArray* stem = find(found.arrays, segments.front().name);
@@ -86,11 +82,11 @@ ModelSpec as_in_file(ModelSpec spec, const SafetensorsFile& file, const std::str
   const Segment& matrix = segments.at(segments.size() - 2);
   const NamedArray* classifier = find(found.arrays, matrix.name);
   if (classifier == nullptr || classifier->shape.size() != 2) return spec;
-  constexpr int64_t kMost = 1 << 20;
+  constexpr int64_t kMost = 1 << 18;  // more is refused, whatever it is
   const int64_t features = matrix.shape.per_sample();
-  const int64_t widths = std::min(classifier->shape[1], kMost) * model->spec().width;
+  const int64_t widths = std::min(classifier->shape[1], kMost) * spec.width;
   spec.classes = classifier->shape[0];
-  spec.width = static_cast<int>(widths % features == 0 ? widths / features : model->spec().width);
+  if (widths > 0 && widths % features == 0) spec.width = static_cast<int>(widths / features);
   return spec;
 }
 
@@ -103,7 +99,9 @@ std::pair<ModelSpec, Recognised> read_file(const ImportCommand& c, const Safeten
   if (c.classes > 0) spec.classes = c.classes;
   if (spec.channels != wanted.channels) spec.mean.clear(), spec.std.clear();
   if (data) require_fitting(spec, *data);
-  Recognised found = recognise(file, *outline(spec), c.naming);
+  const auto model = outline(spec, file.file);
+  Recognised found = recognise(file, *model, c.naming);
+  require_weights(*model, found.arrays, file.file);
   const auto choose = [&](std::vector<float>& to, const auto& from) {
     if (!from.empty()) to = from;
   };
@@ -145,14 +143,16 @@ void write_run(const ImportCommand& c, const Model& model,
   RunFolder run(c.output, recipe, ExistingRun::kRefuse);
   for (const char* name : {kBestCheckpoint, kLastCheckpoint})
     save_checkpoint(c.output / name, model, metadata);
-  run.on_message(fmt::format("the weights were imported from {} and not trained here",
-                             fs::absolute(c.file).string()));
+  run.on_import(fs::absolute(c.file).string(), recipe);
   run.on_end(false);
 }
 
 }  // namespace
 
 int run_export(const ExportCommand& command) {
+  require(command.output.extension() == ".safetensors",
+          "export: '{}' is to be a safetensors file, so let --output end in .safetensors",
+          command.output.string());
   require_new(command.output);
   Exec exec;
   const Target target = find_target("export", command.target);

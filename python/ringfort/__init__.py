@@ -15,6 +15,7 @@ or divided before, and eps is in the units of the pixels. Labels are integers (N
 What is wrong with an argument is said by a ValueError in one sentence.
 """
 
+import operator
 import os
 from typing import NamedTuple
 
@@ -85,10 +86,25 @@ def attack(model, x, y, attack="pgd", norm="Linf", eps=8 / 255, steps=None, alph
     images = _images(model, x, layout)
     if steps is None:
         steps = 10 if attack == "pgd" else 1
+    for name, value in ("eps", eps), ("alpha", alpha):
+        if value is not None and not numpy.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
+    steps, restarts = _whole("steps", steps, 2**31 - 1), _whole("restarts", restarts, 2**31 - 1)
+    seed, batch_size = _whole("seed", seed, 2**64 - 1), _whole("batch_size", batch_size, 2**31 - 1)
     x_adv, fooled = model._native.attack(
         images, _labels(model, y, len(images)), attack=attack, norm=norm, eps=eps, alpha=alpha,
         steps=steps, restarts=restarts, early_stop=early_stop, seed=seed, batch_size=batch_size)
     return AttackResult(_in_layout(x_adv, layout), fooled)
+
+
+def _whole(name, value, largest):
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number") from None
+    if not 0 <= number <= largest:
+        raise ValueError(f"{name} is {number}; it must be from 0 to {largest}")
+    return number
 
 
 def _array(value, what):

@@ -3,8 +3,8 @@
 // the folder, being killed before each of them, and in the middle of each write, is being killed at
 // every moment.
 //   RINGFORT_FAULT_FOLDER  the folder, absolute
-//   RINGFORT_FAULT_LOG     a file outside of it that gets a line per operation: "write
-//   best.safe..." RINGFORT_FAULT         "KIND N", of the N-th operation, from 1 on:
+//   RINGFORT_FAULT_LOG     a file outside of it that gets a line per operation: "write summary.csv"
+//   RINGFORT_FAULT         "KIND N", of the N-th operation, from 1 on:
 //     kill   the process is killed by SIGKILL before it
 //     half   half of the bytes are written, then it is killed; no write: it is killed before it
 //     full   the disk is full: half of the bytes are written; from then on nothing is written

@@ -15,6 +15,8 @@
 #include "engine/data/tar_index.h"
 #include "engine/safetensors.h"
 #include "kernels/error.h"
+#include "models/checkpoint.h"
+#include "models/naming.h"
 #include "tools/recipe_file.h"
 
 namespace ringfort::test {
@@ -90,6 +92,31 @@ void fuzz_safetensors(std::span<const uint8_t> bytes) {
       end = array.bytes.data() + array.bytes.size();
     }
     must(end <= content.data() + content.size(), "an array lies in its file");
+  });
+}
+
+// As a checkpoint of ours, and as weights of each model and naming.
+void fuzz_weights(std::span<const uint8_t> bytes) {
+  const fs::path path = scratch().file("a.safetensors", bytes);
+  accepted([&] {
+    const SafetensorsFile file = load_safetensors(path);
+    accepted([&] { outline(read_spec(file), file.file); });
+    for (const ModelEntry& entry : model_registry()) {
+      if (entry.name.starts_with("wrn_70")) continue;  // wrn_28_10_silu with more blocks
+      ModelSpec spec;
+      spec.name = entry.name;
+      spec.width = 2;
+      const auto model = outline(spec, file.file);
+      accepted([&] {
+        const Recognised found = recognise(file, *model, "");
+        must(found.mean.size() == found.std.size(), "a normalisation is whole");
+        must(static_cast<int64_t>(found.arrays.size()) + found.skipped +
+                     (found.mean.empty() ? 0 : 2) ==
+                 static_cast<int64_t>(file.arrays.size()),
+             "no array is lost");
+        require_weights(*model, found.arrays, file.file);
+      });
+    }
   });
 }
 
@@ -174,7 +201,8 @@ void fuzz_recipe(std::span<const uint8_t> bytes) {
 }  // namespace
 
 std::span<const FuzzTarget> fuzz_targets() {
-  static constexpr std::array<FuzzTarget, 7> kTargets{{{"safetensors", fuzz_safetensors},
+  static constexpr std::array<FuzzTarget, 8> kTargets{{{"safetensors", fuzz_safetensors},
+                                                       {"weights", fuzz_weights},
                                                        {"tar", fuzz_tar},
                                                        {"jpeg", fuzz_image},
                                                        {"png", fuzz_image},

@@ -287,7 +287,11 @@ class WrongArguments(unittest.TestCase):
             ("at least 1 step", {"steps": 0}),
             ("1 restart", {"restarts": 0}),
             ("batch size", {"batch_size": 0}),
-            ("eps", {"eps": float("nan")}),
+            ("eps is nan; it must be a finite number", {"eps": float("nan")}),
+            ("alpha is inf", {"alpha": float("inf")}),
+            ("seed is -1; it must be from 0 to 18446744073709551615", {"seed": -1}),
+            ("steps is 2.5; it must be a whole number", {"steps": 2.5}),
+            ("steps is 1099511627776; it must be from", {"steps": 2**40}),
         ]:
             with self.subTest(part):
                 self.refused(part, ringfort.attack, model, x, y, **options)

@@ -245,8 +245,7 @@ class CnnSmall(Normalized):
 
     def body(self, x):
         x = F.relu(self.conv3(F.relu(self.conv2(F.relu(self.conv1(x))))))
-        x = x.permute(0, 2, 3, 1).flatten(1)  # Ringfort flattens channels last
-        return self.fc2(F.relu(self.fc1(x)))
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
 def make_model(spec, naming="ringfort"):

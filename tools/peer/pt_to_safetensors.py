@@ -6,10 +6,12 @@
 Only tensors are read (torch.load with weights_only=True): nothing in the file is run. A checkpoint of
 a training holds more than weights; of its entries the first of ENTRIES that is there is taken, or the
 one that --entry names. --prefix keeps the tensors whose names begin with it ("module.model."), of
-files that hold a network more than once. Needs PyTorch and safetensors (tools/setup --peer).
+files that hold a network more than once. Buffers of whole numbers and of truth values decide nothing
+and are left out by name. Needs PyTorch and safetensors (tools/setup --peer).
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -70,13 +72,24 @@ def convert(source, target, entry, prefix):
     # Cloned: tensors may share memory, which the format does not know.
     tensors = {str(name): value.detach().clone().contiguous() for name, value in state.items()
                if torch.is_tensor(value) and str(name).startswith(prefix)}
+    # Counters of PyTorch's are int64, which import knows to leave out. No weight is of another kind.
+    dropped = sorted(name for name, value in tensors.items()
+                     if not value.is_floating_point() and value.dtype != torch.int64)
+    for name in dropped:
+        del tensors[name]
     if not tensors:
         fail(f"no tensor in '{source}' has a name that begins with '{prefix}'; the first is "
              f"'{next(iter(state))}'")
+    # Under another name first: what has the name is whole.
+    unfinished = target.with_name(f".{target.name}.tmp-{os.getpid()}")
     try:
-        save_file(tensors, target)
+        save_file(tensors, unfinished)
+        os.rename(unfinished, target)
     except Exception as error:
+        unfinished.unlink(missing_ok=True)
         fail(f"cannot write '{target}': {error}")
+    if dropped:
+        print(f"left out, because they are not of real numbers: {', '.join(dropped)}")
     print(f"{len(tensors)} tensors of {f'entry {found!r} of ' if found else ''}{source} "
           f"written to {target}")
 
