@@ -101,7 +101,8 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const st
                      {});
     const nlohmann::json errors = peer.ask(
         fmt::format("{} {} {} {}", weights.string(), naming.name, ours.string(), to_string(bn)));
-    const auto add = [&](const char* what, const char* key, const char* unit, const char* limit) {
+    const auto add = [&](const char* what, const char* key, const char* unit,
+                         std::string_view limit) {
       context.report.add(
           {fmt::format("{}{} {}, {}", spec.name,
                        width == 0 ? "" : fmt::format(" as {}", naming.name), to_string(bn), what),
@@ -113,7 +114,14 @@ void report_model(Context& context, Peer& peer, const fs::path& folder, const st
     };
     add("logits", "logits", "largest", "limit 1e-4; ");
     add("dx", "gradient", "median", "limit 1e-3; ");
-    add("dx", "worst_gradient", "largest", "");
+    // Only of one that is beyond the limit.
+    const std::string piece =
+        errors.contains("nearest")
+            ? fmt::format("{:.1e} once {} of the signs nearest to 0 before ReLUs are turned; ",
+                          errors.at("nearest").at("left").get<double>(),
+                          errors.at("nearest").at("turned").get<int>())
+            : "";
+    add("dx", "worst_gradient", "largest", piece);
   }
 }
 
