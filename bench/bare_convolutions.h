@@ -1,6 +1,6 @@
-// The limit of a network that is nearly all convolutions: the convolution products of
-// preact_resnet18 alone, by the same functions and plans as the network, on prepared filters,
-// without epilogues, norms, activations or anything between.
+// The limit of a network that is nearly all convolutions: its convolution products alone, by the
+// same functions and plans as the network, on prepared filters, without epilogues, norms,
+// activations or anything between.
 #pragma once
 
 #include <memory>
@@ -8,13 +8,14 @@
 
 #include "engine/tensor.h"
 #include "kernels/conv2d.h"
-#include "models/model.h"
+#include "models/preact_resnet.h"
+#include "models/resnet.h"
 
 namespace ringfort::bench {
 
 class BareConvolutions {
  public:
-  // For `model`, a preact_resnet18, on batches of 32 x 32 images.
+  // For `model`, a preact_resnet18, wrn_34_10 or resnet50.
   BareConvolutions(Exec& exec, Pool& pool, Model& model, int64_t batch, Dtype dtype);
 
   // Runs every product once.
@@ -37,12 +38,15 @@ class BareConvolutions {
     View x, y, dx, dy;
     std::vector<double> forward, dgrad, wgrad;  // seconds of each run
   };
-  void add(Pass& p, Shape x, int64_t out, int kernel, int stride);
+  // Each says the shape of what it computes.
+  Shape add(Pass& p, Shape x, int64_t out, int kernel, int stride);
+  void add_blocks(Pass& p, Shape x, int64_t width, const PreActDesign& design);
+  void add_blocks(Pass& p, Shape x, int64_t width, const ResNetDesign& design);
 
   Exec& exec_;
   Pool& pool_;
   Dtype dtype_;
-  Tensor x_, y_, dx_, dy_;  // shared by all convolutions, as large as the largest needs
+  Tensor x_, dx_, y_, dy_;  // shared by all convolutions, as large as the largest needs
   std::vector<std::unique_ptr<Convolution>> convolutions_;
 };
 

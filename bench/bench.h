@@ -44,13 +44,27 @@ class Report {
   nlohmann::json figures_ = nlohmann::json::array();
 };
 
+// Batch sizes of training steps where --batch names none.
+struct DefaultBatches {
+  std::vector<int64_t> cpu, gpu;
+};
+
+// Of preact_resnet18.
+inline const DefaultBatches kTrainingBatches = {{64}, {128, 512, 1024}};
+
 struct Context {
   Exec& exec;
   int repeats;  // rounds whose median is reported
   PeerPython peer;
   Report& report;
-  std::vector<int64_t> batches;  // of the training steps
+  std::vector<int64_t> batches;  // of the training steps; empty: each bench's own
   std::string images;            // folder of JPEGs or shards; "": made ones
+
+  bool on_cpu() const { return exec.device().kind == DeviceKind::kCpu; }
+  const std::vector<int64_t>& batches_or(const DefaultBatches& own) const {
+    if (!batches.empty()) return batches;
+    return on_cpu() ? own.cpu : own.gpu;
+  }
 };
 
 // The options every script of tools/peer takes: where it runs, with how many threads.
@@ -67,10 +81,13 @@ void run_pgd_step(Context& context);
 void run_pgd_step_bf16(Context& context);
 void run_pgd_step_mixed(Context& context);
 void run_fgsm_rs_step(Context& context);
+void run_wrn_step(Context& context);
+void run_resnet50_step(Context& context);
 void run_fused_pgd(Context& context);
 void run_update(Context& context);
 void run_perturbation(Context& context);
 void run_norm(Context& context);
+void run_save(Context& context);
 void run_jpeg(Context& context);
 void run_parity(Context& context);
 void run_weights(Context& context);

@@ -21,11 +21,17 @@ constexpr Bench kBenches[] = {
     {"pgd-step-mixed", "the same with a bfloat16 attack and a float32 training pass",
      run_pgd_step_mixed},
     {"fgsm-rs-step", "FGSM-RS training step, preact_resnet18, bfloat16", run_fgsm_rs_step},
+    {"wrn-step", "PGD-10 training step, wrn_34_10, float32 on a CPU, bfloat16 on a GPU",
+     run_wrn_step},
+    {"resnet50-step", "PGD-3 training step, resnet50 at 224 x 224, in the same dtypes",
+     run_resnet50_step},
     {"fused-pgd", "attack kernels beside a copy of as many bytes", run_fused_pgd},
     {"update", "optimizers over preact_resnet18's flat buffers beside a copy of as many bytes",
      run_update},
     {"perturbation", "what weight perturbation adds to a PGD-10 training step", run_perturbation},
     {"norm", "batch norm with ReLU beside a copy of as many bytes", run_norm},
+    {"save", "saving and loading states and checkpoints beside plain writing and reading",
+     run_save},
     {"jpeg", "JPEG files to crops of 224 x 224 on one core beside bare decoding", run_jpeg, true},
     {"parity", "logits and input gradients beside PyTorch's from the same weights", run_parity,
      true},
@@ -59,6 +65,18 @@ void check_names(const std::vector<std::string>& names) {
   }
 }
 
+void write_json(const Options& options, const std::string& machine, const Report& report) {
+  const nlohmann::json json = {
+      {"version", version()},        {"date", today()},
+      {"machine", machine},          {"repeats", options.repeats},
+      {"figures", report.figures()},
+  };
+  std::ofstream file(options.json);
+  file << json.dump(2) << '\n';
+  file.close();
+  require(file.good(), "{}: cannot be written", options.json);
+}
+
 void run(const Options& options) {
   check_names(options.names);
   require(options.repeats >= 1, "--repeats: must be 1 or more, got {}", options.repeats);
@@ -71,11 +89,8 @@ void run(const Options& options) {
                                           library_version(exec->device()));
   fmt::print("Ringfort {}, {}, medians of {}\n", version(), machine, options.repeats);
   Report report;
-  std::vector<int64_t> batches = options.batches;
-  if (batches.empty())
-    batches = cpu ? std::vector<int64_t>{64} : std::vector<int64_t>{128, 512, 1024};
-  Context context{*exec,  options.repeats,    PeerPython(options.peer, "tools/peer"),
-                  report, std::move(batches), options.images};
+  Context context{*exec,  options.repeats, PeerPython(options.peer, "tools/peer"),
+                  report, options.batches, options.images};
   for (const Bench& bench : kBenches) {
     const auto& names = options.names;
     if (!names.empty() && std::find(names.begin(), names.end(), bench.name) == names.end())
@@ -83,17 +98,9 @@ void run(const Options& options) {
     if (bench.cpu_only && !cpu) continue;
     report.start_bench(bench.name, bench.what);
     bench.run(context);
+    // After each: a bench that is stopped must not take the others' figures along.
+    if (!options.json.empty()) write_json(options, machine, report);
   }
-  if (options.json.empty()) return;
-  const nlohmann::json json = {
-      {"version", version()},        {"date", today()},
-      {"machine", machine},          {"repeats", options.repeats},
-      {"figures", report.figures()},
-  };
-  std::ofstream file(options.json);
-  file << json.dump(2) << '\n';
-  file.close();
-  require(file.good(), "{}: cannot be written", options.json);
 }
 
 }  // namespace
@@ -107,8 +114,10 @@ int main(int argc, char** argv) {
   app.add_option("--repeats", options.repeats, "Rounds whose median is reported");
   app.add_option("--threads", options.threads, "Threads; 0 for all cores");
   app.add_option("--device", options.device, "cpu, cuda or cuda:N");
-  app.add_option("--batch", options.batches,
-                 "Batch sizes of the training steps; 64 on the CPU, 128 512 1024 on a GPU");
+  app.add_option(
+      "--batch", options.batches,
+      "Batch sizes of the training steps; of preact_resnet18 64 on the CPU, 128 512 1024 "
+      "on a GPU where none is given, of larger networks fewer");
   app.add_option(
       "--images", options.images,
       "jpeg: a folder of classes of images, or of shards (*.tar), in place of made ones");

@@ -28,9 +28,9 @@ struct Side {
 void run_perturbation(Context& context) {
   Exec& exec = context.exec;
   Pool pool(exec.device());
-  for (const int64_t images : context.batches) {
-    const AttackInput batch = make_batch(exec, pool, images);
+  for (const int64_t images : context.batches_or(kTrainingBatches)) {
     Side plain(exec, 0), perturbed(exec, 0.01);
+    const AttackInput batch = make_batch(exec, pool, plain.model->spec(), images);
     std::vector<Timed> turns;
     for (Side* side : {&plain, &perturbed}) {
       const auto run = [side, &batch] { side->step->run(batch, {{.lr = 0.001}}); };

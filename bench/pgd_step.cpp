@@ -1,6 +1,7 @@
-// pgd-step and fgsm-rs-step: one whole training step, in images per second, beside the convolutions
-// it cannot do without and beside PyTorch; how much memory its attack takes; on a GPU also the
-// share of its peak, the kernels launched and the time that the host spends on a step.
+// pgd-step, fgsm-rs-step, wrn-step, resnet50-step: one whole training step, in images per second,
+// beside the convolutions it cannot do without and beside PyTorch; how much memory its attack
+// takes; on a GPU also the share of its peak, the kernels launched and the time that the host
+// spends on a step.
 #include "adversarial/trainer.h"
 #include "bench/bare_convolutions.h"
 #include "bench/bench.h"
@@ -22,18 +23,43 @@ struct StepBench {
   const char* attack_name;  // --attack of pgd_step.py: pgd, fgsm-rs
   AttackOptions attack;
   Dtype training;
-  const char* peer_dtype;  // --dtype of pgd_step.py
   Goals cpu, gpu;
+  const char* model = "preact_resnet18";
+  int64_t size = 32, classes = 10;  // of its images
+  DefaultBatches batches = kTrainingBatches;
 };
 
-AttackOptions pgd_10(Dtype dtype) {
-  AttackOptions attack = pgd({}, 10, 2.0 / 255);
+AttackOptions pgd_steps(int steps, Dtype dtype) {
+  AttackOptions attack = pgd({}, steps, 2.0 / 255);
   attack.bn = AttackBn::kEval;
   attack.dtype = dtype;
   return attack;
 }
 
-// Random pixels: the work does not depend on what is in them.
+// --dtype of pgd_step.py
+std::string peer_dtype(const StepBench& bench) {
+  return bench.attack.dtype == bench.training ? std::string(to_string(bench.training)) : "mixed";
+}
+
+std::vector<std::string> peer_arguments(const Context& context, const StepBench& bench,
+                                        const ModelSpec& spec, int64_t batch) {
+  std::vector<std::string> arguments = peer_machine(context);
+  const std::vector<std::pair<const char*, std::string>> options = {
+      {"--model", spec.name},
+      {"--width", std::to_string(spec.width)},
+      {"--classes", std::to_string(spec.classes)},
+      {"--size", std::to_string(spec.height)},
+      {"--dtype", peer_dtype(bench)},
+      {"--batch", std::to_string(batch)},
+      {"--attack", bench.attack_name},
+      {"--steps", std::to_string(bench.attack.steps)}};
+  for (const auto& [name, value] : options) {
+    arguments.emplace_back(name);
+    arguments.push_back(value);
+  }
+  return arguments;
+}
+
 double megabytes(const Pool& pool) { return static_cast<double>(pool.peak_bytes()) / 1e6; }
 
 // Peak memory of an attack and of a training pass, weights and what is made of them not counted.
@@ -50,7 +76,7 @@ void report_memory(Context& context, Model& model, const AttackInput& batch, con
                                 .reference = megabytes(step.training_pool()),
                                 .goal = 0.25,
                                 .at_most = true});
-  if (peer != nullptr && exec.device().kind == DeviceKind::kCuda)
+  if (peer != nullptr && !context.on_cpu())
     figure.comparisons.push_back({.reference_name = "PyTorch's attack",
                                   .reference = peer->ask("memory").at("megabytes").get<double>(),
                                   .goal = 0.2,
@@ -78,7 +104,7 @@ void report_host(Context& context, const TrainingStep& step, const StepBench& be
 
 void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
   Exec& exec = context.exec;
-  const bool cpu = exec.device().kind == DeviceKind::kCpu;
+  const bool cpu = context.on_cpu();
   const Dtype attack_dtype = bench.attack.dtype;
   const bool bfloat16 = attack_dtype == Dtype::kBFloat16 || bench.training == Dtype::kBFloat16;
   const bool emulated = cpu && bfloat16 && !cpu_has_bfloat16();
@@ -87,22 +113,20 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
 
   Pool pool(exec.device());
   ModelSpec spec;
-  spec.name = "preact_resnet18";
+  spec.name = bench.model;
+  spec.classes = bench.classes;
+  spec.height = spec.image_width = bench.size;
   const auto model = make_model(spec, {.bfloat16_copy = bfloat16, .device = exec.device()});
   initialize(exec, model->params(), 1);
-  const AttackInput batch = make_batch(exec, pool, batch_size);
+  const AttackInput batch = make_batch(exec, pool, model->spec(), batch_size);
   const TrainingMethod method{bench.attack};
   TrainingStep step(exec, *model, method, {}, bench.training);
   BareConvolutions attack_convolutions(exec, pool, *model, batch_size, attack_dtype);
   std::optional<BareConvolutions> training_convolutions;
   if (bench.training != attack_dtype)
     training_convolutions.emplace(exec, pool, *model, batch_size, bench.training);
-  std::vector<std::string> arguments = peer_machine(context);
-  for (const std::string& argument :
-       {std::string("--dtype"), std::string(bench.peer_dtype), std::string("--batch"),
-        std::to_string(batch_size), std::string("--attack"), std::string(bench.attack_name)})
-    arguments.push_back(argument);
-  const auto peer = context.peer.start("pgd_step.py", arguments);
+  const auto peer =
+      context.peer.start("pgd_step.py", peer_arguments(context, bench, model->spec(), batch_size));
 
   const std::function<void()> run_ours = [&] { step.run(batch, {{.lr = 0.001}}); };
   run_ours();  // chooses plans, fills the pool
@@ -157,30 +181,60 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
 }
 
 void run_step(Context& context, const StepBench& bench) {
-  for (const int64_t batch : context.batches) run_batch(context, bench, batch);
+  for (const int64_t batch : context.batches_or(bench.batches)) run_batch(context, bench, batch);
+}
+
+// What one trains in on the machine.
+Dtype usual_dtype(const Context& context) {
+  return context.on_cpu() ? Dtype::kFloat32 : Dtype::kBFloat16;
 }
 
 }  // namespace
 
 void run_pgd_step(Context& context) {
-  run_step(context, {"pgd", pgd_10(Dtype::kFloat32), Dtype::kFloat32, "float32", {0.85, 1.8}, {}});
+  run_step(context, {"pgd", pgd_steps(10, Dtype::kFloat32), Dtype::kFloat32, {0.85, 1.8}, {}});
 }
 
 void run_pgd_step_bf16(Context& context) {
-  run_step(
-      context,
-      {"pgd", pgd_10(Dtype::kBFloat16), Dtype::kBFloat16, "bfloat16", {0.85, 1.15}, {{}, 1.5}});
+  run_step(context,
+           {"pgd", pgd_steps(10, Dtype::kBFloat16), Dtype::kBFloat16, {0.85, 1.15}, {{}, 1.5}});
 }
 
 void run_pgd_step_mixed(Context& context) {
-  run_step(context, {"pgd", pgd_10(Dtype::kBFloat16), Dtype::kFloat32, "mixed", {}, {}});
+  run_step(context, {"pgd", pgd_steps(10, Dtype::kBFloat16), Dtype::kFloat32, {}, {}});
 }
 
 void run_fgsm_rs_step(Context& context) {
   AttackOptions attack = fgsm_rs({});
   attack.bn = AttackBn::kEval;
   attack.dtype = Dtype::kBFloat16;
-  run_step(context, {"fgsm-rs", attack, Dtype::kBFloat16, "bfloat16", {}, {{}, 1.5}});
+  run_step(context, {"fgsm-rs", attack, Dtype::kBFloat16, {}, {{}, 1.5}});
+}
+
+void run_wrn_step(Context& context) {
+  const Dtype dtype = usual_dtype(context);
+  run_step(context, {"pgd",
+                     pgd_steps(10, dtype),
+                     dtype,
+                     {{}, 1.5},
+                     {{}, 1.5},
+                     "wrn_34_10",
+                     32,
+                     10,
+                     {{4}, {128}}});
+}
+
+void run_resnet50_step(Context& context) {
+  const Dtype dtype = usual_dtype(context);
+  run_step(context, {"pgd",
+                     pgd_steps(3, dtype),
+                     dtype,
+                     {{}, 1.3},
+                     {{}, 1.3},
+                     "resnet50",
+                     224,
+                     1000,
+                     {{4}, {256}}});
 }
 
 }  // namespace ringfort::bench

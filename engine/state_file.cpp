@@ -1,7 +1,5 @@
 #include "engine/state_file.h"
 
-#include <cstring>
-
 #include "kernels/device_memory.h"
 
 namespace ringfort {
@@ -19,17 +17,28 @@ const char* dtype_name(const NamedView& named) {
   }
 }
 
+// The view's bytes for the host: where they lie, or copied into `storage`.
+std::span<const std::byte> host_bytes(Device device, const View& view,
+                                      std::vector<std::byte>& storage) {
+  const auto size = static_cast<size_t>(view.bytes());
+  if (device.kind == DeviceKind::kCpu && !device.planned)
+    return {static_cast<const std::byte*>(view.data), size};
+  storage.resize(size);
+  read_now(device, storage.data(), view);
+  return storage;
+}
+
 }  // namespace
 
 void save_state(const std::filesystem::path& path, Device device, std::span<const NamedView> views,
                 const std::map<std::string, std::string>& metadata) {
   std::vector<std::vector<std::byte>> storage;
   std::vector<NamedArray> arrays;
-  for (const NamedView& named : views) {
-    std::vector<std::byte>& bytes = storage.emplace_back(static_cast<size_t>(named.view.bytes()));
-    read_now(device, bytes.data(), named.view);
-    arrays.push_back({named.name, dtype_name(named), {named.view.count()}, bytes});
-  }
+  for (const NamedView& named : views)
+    arrays.push_back({named.name,
+                      dtype_name(named),
+                      {named.view.count()},
+                      host_bytes(device, named.view, storage.emplace_back())});
   save_safetensors(path, arrays, metadata);
 }
 
@@ -41,12 +50,8 @@ void load_state(const SafetensorsFile& file, Device device, std::span<const Name
         "{}: '{}' does not fit this training: it needs {} numbers of {}", file.file, named.name,
         named.view.count(), dtype_name(named));
   }
-  for (const NamedView& named : views) {
-    // The file's bytes may lie unaligned.
-    const std::span<const std::byte> bytes = file.at(named.name).bytes;
-    const std::vector<std::byte> aligned(bytes.begin(), bytes.end());
-    write_now(device, named.view, aligned.data());
-  }
+  for (const NamedView& named : views)
+    write_now(device, named.view, file.at(named.name).bytes.data());  // aligned or not
 }
 
 }  // namespace ringfort

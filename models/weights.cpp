@@ -7,7 +7,6 @@
 
 #include "kernels/bfloat16.h"
 #include "kernels/device_memory.h"
-#include "kernels/slots.h"
 
 namespace ringfort {
 namespace {
@@ -126,17 +125,22 @@ void check_value(float value, const Segment& segment, const std::string& file) {
           file, segment.name, value);
 }
 
-void fill(const Entry& entry, const NamedArray& array, Device device, const std::string& file) {
-  std::vector<std::byte> memory(static_cast<size_t>(entry.view.bytes()));
-  View host = entry.view;
-  host.data = memory.data();
-  const std::vector<float> values = to_floats(array, file);
+template <class Master>
+void fill_as(const Entry& entry, const std::vector<float>& values, Device device) {
+  std::vector<Master> memory(values.size());
   each_element(*entry.segment, [&](int64_t from, int64_t to) {
-    const float value = values[static_cast<size_t>(from)];
-    check_value(value, *entry.segment, file);
-    detail::store_element(host, to, value);
+    memory[static_cast<size_t>(to)] = values[static_cast<size_t>(from)];
   });
   write_now(device, entry.view, memory.data());
+}
+
+void fill(const Entry& entry, const NamedArray& array, Device device, const std::string& file) {
+  const std::vector<float> values = to_floats(array, file);
+  for (const float value : values) check_value(value, *entry.segment, file);
+  if (entry.view.dtype == Dtype::kFloat64)
+    fill_as<double>(entry, values, device);
+  else
+    fill_as<float>(entry, values, device);
 }
 
 }  // namespace

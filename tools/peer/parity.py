@@ -11,6 +11,7 @@ import copy
 import json
 import sys
 from pathlib import Path
+from unittest import mock
 
 import serve
 import torch
@@ -33,7 +34,8 @@ def errors(logits, gradient, reference):
     """Largest absolute error of a logit; median and largest relative error of an image's gradient.
 
     A rounding that turns the sign of one value before a ReLU is an error of the gradient of that
-    image that no precision bounds: the median is what rounding does, the largest shows such images.
+    image that no precision bounds: the median is what rounding does, the largest shows such images,
+    and nearest_piece() whether that is all.
     """
     wanted_logits, wanted_gradient = reference
     relative = (gradient.double() - wanted_gradient).flatten(1).norm(dim=1)
@@ -42,15 +44,64 @@ def errors(logits, gradient, reference):
             "gradient": relative.median().item(), "worst_gradient": relative.max().item()}
 
 
+def on_piece(model, x, labels, train, turned=()):
+    """The gradient where the ReLUs decide the other way at the places `turned`, pairs of the ReLU's
+    number and an index into its values, and all values before ReLUs."""
+    values = []
+
+    def relu(z):
+        gate = (z > 0).to(z.dtype).contiguous()
+        for number, index in turned:
+            if number == len(values):
+                gate.view(-1)[index] = 1 - gate.view(-1)[index]
+        values.append(z.detach())
+        return z * gate
+
+    with mock.patch.object(F, "relu", relu):
+        return logits_and_gradient(model, x, labels, train)[1], values
+
+
+def nearest_piece(model, x, labels, train, gradient):
+    """Whether rounding has only turned signs before ReLUs: of the values nearest to 0 those are
+    turned, one by one, that bring the reference nearest to `gradient`. Their number, and the largest
+    relative error of an image that is left."""
+    _, values = on_piece(model, x, labels, train)
+    nearest = []
+    for number, z in enumerate(values):
+        size = z.abs().flatten() / z.abs().mean()
+        smallest, indices = size.topk(4, largest=False)
+        nearest += zip(smallest.tolist(), [number] * 4, indices.tolist())
+    candidates = [(number, index) for _, number, index in sorted(nearest)[:8]]
+    turned, left = [], float("inf")
+    while candidates and len(turned) < 4:
+        def error(place):
+            wanted, _ = on_piece(model, x, labels, train, [*turned, place])
+            norms = [(part.flatten(1)).norm(dim=1) for part in (gradient.double() - wanted, wanted)]
+            return (norms[0] / norms[1]).max().item()
+
+        best, place = min((error(place), place) for place in candidates)
+        if best >= left:
+            break
+        left = best
+        turned.append(place)
+        candidates.remove(place)
+    return {"turned": len(turned), "left": left}
+
+
 def compare(weights, naming, ours, bn):
     model = models.load_checkpoint(weights, naming)
     file = load_file(ours)
     x = file["x"].permute(0, 3, 1, 2).contiguous()
+    dx = file["dx"].permute(0, 3, 1, 2)
     labels = torch.arange(len(x)) % 10
-    reference = logits_and_gradient(model.double(), x.double(), labels, bn == "train")
-    single = logits_and_gradient(model.float(), x, labels, bn == "train")
-    return {"ours": errors(file["logits"].flatten(1), file["dx"].permute(0, 3, 1, 2), reference),
-            "torch": errors(*single, reference)}
+    train = bn == "train"
+    reference = logits_and_gradient(model.double(), x.double(), labels, train)
+    single = logits_and_gradient(model.float(), x, labels, train)
+    found = {"ours": errors(file["logits"].flatten(1), dx, reference),
+             "torch": errors(*single, reference)}
+    if found["ours"]["worst_gradient"] > 1e-3:
+        found["nearest"] = nearest_piece(model.double(), x.double(), labels, train, dx)
+    return found
 
 
 # --- vectors for the tests ---

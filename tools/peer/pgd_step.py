@@ -5,7 +5,7 @@ training pass runs in train mode with SGD. On the CPU the forms are the two memo
 On a GPU all are channels last: eager, torch.compile, torch.compile with its CUDA graphs, and the
 eager attack captured whole in a CUDA graph; the fastest is taken.
 --dtype float32 | bfloat16 (autocast) | mixed (bfloat16 attack, float32 training).
---attack pgd (10 steps) | fgsm-rs.
+--attack pgd | fgsm-rs, of --steps steps.
 """
 
 import sys
@@ -14,7 +14,7 @@ import serve
 import torch
 from torch.nn import functional as F
 
-from models import PreActResNet18
+import models
 
 EPS = 8 / 255
 
@@ -23,15 +23,20 @@ class Step:
     def __init__(self, options, memory_format=torch.channels_last, compiled=None, captured=False):
         torch.manual_seed(1)
         self.device = options.device
-        self.steps, self.alpha = (10, 2 / 255) if options.attack == "pgd" else (1, 1.25 * EPS)
-        self.model = PreActResNet18().to(memory_format=memory_format)
+        self.steps = options.steps
+        self.alpha = 2 / 255 if options.attack == "pgd" else 1.25 * EPS
+        self.model = models.make_model(
+            {"name": options.model, "width": options.width, "classes": options.classes,
+             "channels": 3, "height": options.size, "image_width": options.size,
+             "mean": [], "std": []}).to(memory_format=memory_format)
         self.compiled = compiled
         self.network = torch.compile(self.model, mode=compiled) if compiled else self.model
         kind = {"fused": True} if options.device == "cuda" else {"foreach": True}
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9,
                                          weight_decay=5e-4, **kind)
-        self.x_nat = torch.rand(options.batch, 3, 32, 32).to(memory_format=memory_format)
-        self.labels = torch.arange(options.batch) % 10
+        self.x_nat = torch.rand(options.batch, 3, options.size, options.size).to(
+            memory_format=memory_format)
+        self.labels = torch.arange(options.batch) % options.classes
         self.bf16_attack = options.dtype != "float32"
         self.bf16_training = options.dtype == "bfloat16"
         self.graph = self.x_adv = None
@@ -141,7 +146,8 @@ def attack_megabytes(options):
 
 
 def main():
-    options = serve.arguments(dtype="float32", batch=64, attack="pgd")
+    options = serve.arguments(model="preact_resnet18", width=64, classes=10, size=32,
+                              dtype="float32", batch=64, attack="pgd", steps=10)
     form, step = fastest(options)
 
     def answer(words):

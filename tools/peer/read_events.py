@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reads the event file of a run with TensorBoard's own reader and compares it with metrics.jsonl.
 
-    python3 -m venv build/tensorboard && build/tensorboard/bin/pip install tensorboard
-    build/tensorboard/bin/python tools/peer/read_events.py RUN
+    tools/setup --peer
+    build/peer/bin/python tools/peer/read_events.py RUN
 
 Ends with 1 where a scalar is missing, twice, or another than the record says.
 """
