@@ -41,7 +41,8 @@ void Trainer::rehearse() {
   }
   with_kept_weights(0, [&] {
     if (!validation_.x_nat) return;
-    predict(exec_, pool_, *model_, validation_.x_nat, pass_images(), robust_norms(recipe_));
+    predict(exec_, pool_, *model_, validation_.x_nat, pass_images(),
+            attacked_norms(recipe_.auxiliary_norms));
     under_validation_attack(*model_, validation_, steps);
   });
 }

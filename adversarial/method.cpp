@@ -26,14 +26,10 @@ Dtype attack_dtype(const Recipe& recipe) {
   return parse_dtype(recipe.attack_dtype == "default" ? recipe.dtype : recipe.attack_dtype);
 }
 
-Norms robust_norms(const Recipe& recipe) {
-  return recipe.auxiliary_norms ? Norms::kAuxiliary : Norms::kMain;
-}
-
 TrainingMethod make_method(const Recipe& recipe) {
   TrainingMethod method;
   method.outer.label_smoothing = recipe.label_smoothing;
-  method.outer.norms = robust_norms(recipe);
+  method.outer.norms = attacked_norms(recipe.auxiliary_norms);
   method.weight_perturbation = recipe.awp_gamma;
   require(!recipe.auxiliary_norms || recipe.method == "trades",
           "auxiliary-norms: {} trains on one kind of images only, and one set of norms serves it; "
@@ -63,7 +59,7 @@ TrainingMethod make_method(const Recipe& recipe) {
   }
   if (recipe.attack_alpha > 0) attack.alpha = recipe.attack_alpha;
   if (recipe.attack_bn != "default") attack.bn = parse_attack_bn(recipe.attack_bn);
-  attack.norms = robust_norms(recipe);
+  attack.norms = attacked_norms(recipe.auxiliary_norms);
   attack.dtype = attack_dtype(recipe);
   attack.seed = recipe.seed;
   method.inner = attack;
@@ -91,7 +87,7 @@ AttackOptions validation_attack(const Recipe& recipe, int steps) {
   threat.eps = recipe.eps;
   AttackOptions attack = pgd(threat, steps, 2.5 * threat.eps / steps);
   attack.stop = StopRule::kOnSuccess;
-  attack.norms = robust_norms(recipe);
+  attack.norms = attacked_norms(recipe.auxiliary_norms);
   attack.seed = recipe.seed;
   // As in training; what it finds is confirmed in float32.
   attack.dtype = attack_dtype(recipe);

@@ -36,10 +36,6 @@ Recipe resolved(Recipe recipe);
 // eval mode.
 AttackOptions validation_attack(const Recipe& recipe, int steps);
 
-// The norms that attacked images go through in training, and all images in validation and
-// evaluation: the auxiliary ones, where the recipe asks for them.
-Norms robust_norms(const Recipe& recipe);
-
 Norm parse_norm(const std::string& name);
 Dtype parse_dtype(const std::string& name);
 AttackBn parse_attack_bn(const std::string& name);

@@ -281,7 +281,7 @@ void Trainer::finish_epoch(int epoch) {
   record.lr = schedule_.lr(result_.steps - 1);
   record.images_per_second =
       static_cast<double>(epoch_totals_.images) / std::max(now() - epoch_started_, 1e-9);
-  if (recipe_.ema_decay > 0) save(kLiveCheckpoint, record);  // whose accuracies are not measured
+  if (recipe_.ema_decay > 0) save(kLiveCheckpoint, record, {});  // accuracies are the average's
   record.phases = epoch_totals_.mean_seconds();
   with_kept_weights(static_cast<uint32_t>(epoch), [&] { validate_and_save(record); });
   record.memory = memory().total();
@@ -334,8 +334,8 @@ void Trainer::estimate_statistics(uint32_t epoch) {
 // Of the weights as they now are, live or averaged.
 void Trainer::validate_and_save(EpochRecord& record) {
   if (validation_.x_nat) {
-    const auto predictions =
-        predict(exec_, pool_, *model_, validation_.x_nat, pass_images(), robust_norms(recipe_));
+    const auto predictions = predict(exec_, pool_, *model_, validation_.x_nat, pass_images(),
+                                     attacked_norms(recipe_.auxiliary_norms));
     const auto labels = to_vector<int32_t>(exec_, validation_.labels);
     int64_t correct = 0;
     for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];
@@ -343,17 +343,18 @@ void Trainer::validate_and_save(EpochRecord& record) {
     record.robust_accuracy = measure_(*model_, validation_, recipe_.val_attack_steps);
   }
   record.best = best_.observe(record.epoch, record.robust_accuracy);
-  if (record.best) save(kBestCheckpoint, record);
-  save(kLastCheckpoint, record);
+  std::string weights;
+  if (recipe_.ema_decay > 0)
+    weights = fmt::format("exponential moving average, decay {}", recipe_.ema_decay);
+  if (record.best) save(kBestCheckpoint, record, weights);
+  save(kLastCheckpoint, record, weights);
 }
 
-void Trainer::save(const char* name, const EpochRecord& record) {
+void Trainer::save(const char* name, const EpochRecord& record, const std::string& weights) {
   std::map<std::string, std::string> metadata = {{"ringfort.version", std::string(version())},
                                                  {"ringfort.dataset", data_.name},
                                                  {"ringfort.epoch", std::to_string(record.epoch)}};
-  if (recipe_.ema_decay > 0 && std::string_view(name) != kLiveCheckpoint)
-    metadata["ringfort.weights"] =
-        fmt::format("exponential moving average, decay {}", recipe_.ema_decay);
+  if (!weights.empty()) metadata["ringfort.weights"] = weights;
   const auto note = [&](const char* key, std::optional<double> accuracy) {
     if (accuracy) metadata[key] = fmt::format("{:.4f}", *accuracy);
   };

@@ -95,7 +95,8 @@ class Trainer {
   void with_kept_weights(uint32_t epoch, const std::function<void()>& body);
   void estimate_statistics(uint32_t epoch);
   void validate_and_save(EpochRecord& record);
-  void save(const char* name, const EpochRecord& record);
+  // weights: what they are, where that is not plain.
+  void save(const char* name, const EpochRecord& record, const std::string& weights);
 
   Exec& exec_;
   const Recipe recipe_;

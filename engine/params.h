@@ -49,6 +49,10 @@ enum class Init {
 
 // Which of two sets of batch norms a pass goes through, where a model has both.
 enum class Norms { kMain, kAuxiliary };
+// The set that attacked images go through in training, and all images in validation and evaluation.
+constexpr Norms attacked_norms(bool auxiliary) {
+  return auxiliary ? Norms::kAuxiliary : Norms::kMain;
+}
 
 // Index into the segment table, in order of use (the order of add calls).
 enum class ParamId : int { kNone = -1 };

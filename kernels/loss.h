@@ -157,8 +157,7 @@ struct TradesRow {
 };
 
 // loss (N), dlogits (N, K) or a view without data, prediction (N) int32 or a view without data.
-// Errors: a label
-// outside [0, K) names the sample and the label; on CUDA its loss is NaN.
+// Errors: a label outside [0, K) names the sample and the label; on CUDA its loss is NaN.
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
                    double weight, double smoothing = 0, const MixtureViews& mixture = {});
 

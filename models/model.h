@@ -22,12 +22,6 @@ struct ModelSpec {
   bool auxiliary_norms = false;  // two sets of batch norms (PassOptions::norms)
 };
 
-// Those of a model's batch norms that it is evaluated by: where it has two sets, the ones that
-// attacked images went through in training.
-inline Norms evaluated_norms(const ModelSpec& spec) {
-  return spec.auxiliary_norms ? Norms::kAuxiliary : Norms::kMain;
-}
-
 class Model {
  public:
   virtual ~Model() = default;

@@ -72,7 +72,8 @@ class PythonModel {
 
   py::array_t<float> logits(const Pixels& x) {
     const std::vector<float> values = alone([&] {
-      Pass p(*exec_, pool_, model_->params(), {.norms = evaluated_norms(model_->spec())});
+      Pass p(*exec_, pool_, model_->params(),
+             {.norms = attacked_norms(model_->spec().auxiliary_norms)});
       return to_vector<float>(*exec_, model_->forward(p, p.input(pixels(x))).value);
     });
     return py::array_t<float>({x.shape(0), spec().classes}, values.data());
@@ -89,7 +90,7 @@ class PythonModel {
   // x_adv and the flags.
   py::tuple attack(const Pixels& x, const Labels& y, const AttackSettings& settings) {
     AttackOptions options = make_options(settings);
-    options.norms = evaluated_norms(model_->spec());
+    options.norms = attacked_norms(model_->spec().auxiliary_norms);
     std::vector<float> x_adv;
     const std::vector<uint8_t> fooled = alone([&] {
       std::vector<int64_t> numbers(static_cast<size_t>(x.shape(0)));

@@ -48,7 +48,7 @@ struct EvaluateCommand {
   int64_t n = 1000;                 // the first n test images; 0: all
   int batch_size = 250;
   uint64_t seed = 0;
-  std::string norms;  // main | auxiliary; empty: as evaluated_norms() says
+  std::string norms;  // main | auxiliary; empty: auxiliary, where there are
   std::string attack_dtype = "float32";
   bool tf32 = false;  // on a GPU, float32 products may round their operands
   std::optional<std::string> data_dir;

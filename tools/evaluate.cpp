@@ -47,7 +47,7 @@ Norms parse_norms(const std::string& name, const Model& model,
   require(name != "auxiliary" || model.spec().auxiliary_norms,
           "--norms: the model of {} has one set of batch norms only; leave the option out",
           checkpoint.string());
-  return name == "main" ? Norms::kMain : evaluated_norms(model.spec());
+  return name == "main" ? Norms::kMain : attacked_norms(model.spec().auxiliary_norms);
 }
 
 // What a run holds is its best evidence: only an evaluation in the same threat model, of as many

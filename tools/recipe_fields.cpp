@@ -42,8 +42,8 @@ std::vector<RecipeField> data_and_model_fields() {
       {"model", "width", &Recipe::width, "channels of the first stage; 0: the model's own default",
        {0, 4096}},
       {"model", "auxiliary-norms", &Recipe::auxiliary_norms,
-       "trades: attacked images have batch norms of their own, which are also what is validated: true or "
-       "false"},
+       "trades: attacked images have batch norms of their own, which are also what is validated: "
+       "true or false"},
       {"model", "init", &Recipe::init,
        "checkpoint whose weights, statistics and normalisation training starts from"},
   };

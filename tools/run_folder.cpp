@@ -97,11 +97,10 @@ fs::path prepared(fs::path folder, ExistingRun existing) {
   return folder;
 }
 
-// In summary.csv, metrics.jsonl (where they lie in "step_ms") and the event file.
-constexpr std::array kPhaseColumns = {"data_ms", "attack_ms", "training_ms", "update_ms"};
+// In the event file; summary.csv and metrics.jsonl have the phases' names.
 constexpr std::array kPhaseTags = {"time/data_ms", "time/attack_ms", "time/training_ms",
                                    "time/update_ms"};
-static_assert(kPhaseColumns.size() == kPhaseNames.size());
+static_assert(kPhaseTags.size() == kPhaseNames.size());
 
 PhaseSeconds milliseconds(PhaseSeconds phases) {
   for (double& value : phases) value *= 1e3;
@@ -216,8 +215,8 @@ RunFolder::RunFolder(fs::path folder, const Recipe& recipe, ExistingRun existing
   write_text_atomic(folder_ / kRecipeFile, recipe_text(recipe));
   summary_->append_line(fmt::format(
       "epoch,step,train_loss,train_accuracy,clean_accuracy,robust_accuracy,lr,images_per_second,"
-      "seconds,best,{},memory_mb",
-      fmt::join(kPhaseColumns, ",")));
+      "seconds,best,{}_ms,memory_mb",
+      fmt::join(kPhaseNames, "_ms,")));
 }
 
 // Nothing hangs on this file: where it was lost, a run goes on with a new one.
