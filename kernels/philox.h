@@ -42,7 +42,8 @@ enum class Purpose : uint32_t {
   kTest,
   kImageCrop,
   kDropout,
-  kMixup
+  kMixup,
+  kCompress
 };
 
 struct RandomKey {

@@ -75,6 +75,27 @@ class CpuRow {
       for (int64_t i = 0; i < count; ++i) body(first + i, uniform[i]);
     }
   }
+  // body(first, count) for the groups of `size` consecutive elements, of which the last may have
+  // fewer.
+  template <class Body>
+  HD void each_group(int size, int64_t n, const Body& body) const {
+    for (int64_t first = 0; first < n; first += size)
+      body(first, static_cast<int>(minimum<int64_t>(size, n - first)));
+  }
+  // body(first, count, u) with u the uniform numbers of the group's elements, as in each_uniform.
+  // size: a power of two, 4 to 16.
+  template <class Body>
+  HD void each_group_uniform(int size, const RandomKey& key, uint64_t sample, int64_t n,
+                             const Body& body) const {
+    alignas(64) float uniform[detail::kRun];
+    for (int64_t run = 0; run < n; run += detail::kRun) {
+      const int64_t length = minimum(detail::kRun, n - run);
+      detail::uniform_run(key, sample, run, length, uniform);
+      each_group(size, length, [&](int64_t first, int count) {
+        body(run + first, count, static_cast<const float*>(uniform + first));
+      });
+    }
+  }
   // true for exactly one of the threads that share the row
   HD bool first() const { return true; }
 

@@ -59,6 +59,24 @@ class CudaRow {
     }
     __syncthreads();
   }
+  template <class Body>
+  __device__ void each_group(int size, int64_t n, const Body& body) const {
+    for (int64_t first = int64_t{threadIdx.x} * size; first < n; first += int64_t{kThreads} * size)
+      body(first, static_cast<int>(n - first < size ? n - first : size));
+    __syncthreads();
+  }
+  template <class Body>
+  __device__ void each_group_uniform(int size, const RandomKey& key, uint64_t sample, int64_t n,
+                                     const Body& body) const {
+    each_group(size, n, [&](int64_t first, int count) {
+      float uniform[16];
+      for (int k = 0; k < count; k += 4) {
+        const Philox4 words = key.words(sample, static_cast<uint32_t>((first + k) / 4));
+        for (int j = 0; j < 4; ++j) uniform[k + j] = uniform01(words.word[j]);
+      }
+      body(first, count, static_cast<const float*>(uniform));
+    });
+  }
   __device__ bool first() const { return threadIdx.x == 0; }
 
  private:
