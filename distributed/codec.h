@@ -9,6 +9,7 @@
 
 #include "kernels/device_memory.h"
 #include "kernels/quantize.h"
+#include "kernels/select.h"
 
 namespace ringfort {
 
@@ -30,7 +31,8 @@ struct EncodeCall {
   // Laid out as the values: where what the encoding leaves out is put. Null: nowhere.
   float* residual = nullptr;
   RandomKey key = {};
-  uint64_t stream = 0;  // chunk c draws by (key, stream + c)
+  uint64_t stream = 0;  // chunk c draws by (key, stream + c) ...
+  uint64_t common = 0;  // ... and, what all ranks must draw alike, by (key, common + c)
 };
 
 struct DecodeCall {
@@ -38,6 +40,8 @@ struct DecodeCall {
   const std::byte* wire = nullptr;
   float* values = nullptr;
   bool add = false;  // to what is there; else it is replaced
+  RandomKey key = {};
+  uint64_t common = 0;
 };
 
 class Codec {
@@ -55,6 +59,8 @@ class Codec {
   // Parts of about equal bytes.
   std::vector<ChunkRange> cut(int parts) const;
 
+  // What is done to a rank's own values before they are encoded for the first time.
+  virtual void prepare(Exec& /*exec*/, float* /*values*/) {}
   virtual void encode(Exec& exec, const EncodeCall& call) = 0;
   virtual void decode(Exec& exec, const DecodeCall& call) = 0;
 
@@ -79,5 +85,17 @@ std::vector<Chunk> cut_into_chunks(std::span<const Piece> pieces, int64_t longes
 // Every element by a quantizer.
 std::unique_ptr<Codec> make_quantizer_codec(Device device, std::span<const Piece> pieces,
                                             const Quantizer& quantizer, int64_t longest);
+
+// Of every chunk only so many elements as keep(count) says, between 0 and count; their values by a
+// quantizer.
+struct SparseOptions {
+  SelectBy by = SelectBy::kMagnitude;  // kLot: which they are is no secret and does not travel
+  double share = 0.01;                 // of a chunk's elements, at least one
+  bool scale_up = false;               // kLot: values times count / kept, so that there is no bias
+  Quantizer values = Quantizer::make(QuantizerKind::kFloat32);
+};
+int64_t kept_of(const SparseOptions& options, int64_t count);
+std::unique_ptr<Codec> make_sparse_codec(Device device, std::span<const Piece> pieces,
+                                         const SparseOptions& options, int64_t longest);
 
 }  // namespace ringfort

@@ -50,6 +50,7 @@ Exchange::Exchange(Exec& exec, Comm& comm, int parts)
 void Exchange::all_reduce(Codec& codec, const ExchangeCall& call) {
   comm_.begin(call.what);
   reserve(wire_, codec.bytes());
+  codec.prepare(exec_, call.values);
   switch (call.algorithm) {
     case Algorithm::kRing:
       return ring(codec, call);
@@ -118,8 +119,8 @@ void Exchange::encode(Codec& codec, const ExchangeCall& call, ChunkRange range, 
   encoding.residual = call.residual;
   encoding.key = call.key;
   // Each rank encodes a chunk at most once per call, and with numbers of its own.
-  encoding.stream =
-      (static_cast<uint64_t>(comm_.rank()) << 40) + static_cast<uint64_t>(call.first_chunk);
+  encoding.common = static_cast<uint64_t>(call.first_chunk);
+  encoding.stream = encoding.common + (static_cast<uint64_t>(comm_.rank() + 1) << 40);
   codec.encode(exec_, encoding);
   synchronize(exec_);  // the bytes are sent next
 }
@@ -128,7 +129,8 @@ void Exchange::decode(Codec& codec, const ExchangeCall& call, ChunkRange range,
                       const Buffer& buffer, int64_t at, bool add) {
   if (range.first == range.last) return;
   const Timed timed(times_.decode);
-  codec.decode(exec_, {range, on_device(buffer, at), call.values, add});
+  codec.decode(exec_, {range, on_device(buffer, at), call.values, add, call.key,
+                       static_cast<uint64_t>(call.first_chunk)});
 }
 
 std::vector<ChunkRange> Exchange::parts_of(const Codec& codec, ChunkRange segment) const {

@@ -96,6 +96,13 @@ class CpuRow {
       });
     }
   }
+  // body(i, place) for the i in [0, n) for which chosen(i), counted from 0 in their order.
+  template <class Chosen, class Body>
+  HD void each_selected(int64_t n, const Chosen& chosen, const Body& body) const {
+    int64_t place = 0;
+    for (int64_t i = 0; i < n; ++i)
+      if (chosen(i)) body(i, place++);
+  }
   // true for exactly one of the threads that share the row
   HD bool first() const { return true; }
 

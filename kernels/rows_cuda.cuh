@@ -77,6 +77,27 @@ class CudaRow {
       body(first, count, static_cast<const float*>(uniform));
     });
   }
+  template <class Chosen, class Body>
+  __device__ void each_selected(int64_t n, const Chosen& chosen, const Body& body) const {
+    __shared__ int of_warp[kThreads / kWarp];
+    const int lane = static_cast<int>(threadIdx.x) % kWarp;
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    int64_t before = 0;  // chosen in the tiles so far
+    for (int64_t tile = 0; tile < n; tile += kThreads) {
+      const int64_t i = tile + threadIdx.x;
+      const bool mine = i < n && chosen(i);
+      const unsigned ballot = __ballot_sync(0xFFFFFFFFu, mine);
+      if (lane == 0) of_warp[warp] = __popc(ballot);
+      __syncthreads();
+      int64_t place = before + __popc(ballot & ((1u << lane) - 1));
+      for (int w = 0; w < kThreads / kWarp; ++w) {
+        if (w < warp) place += of_warp[w];
+        before += of_warp[w];
+      }
+      if (mine) body(i, place);
+      __syncthreads();  // before anyone writes `of_warp` again
+    }
+  }
   __device__ bool first() const { return threadIdx.x == 0; }
 
  private:

@@ -80,6 +80,16 @@ T __shfl_xor_sync(unsigned mask, T value, int lanes) {
   return all[(threadIdx.x % 32) ^ static_cast<unsigned>(lanes)];
 }
 
+inline unsigned __ballot_sync(unsigned mask, bool chosen) {
+  unsigned char all[32];
+  const auto mine = static_cast<unsigned char>(chosen);
+  ringfort::emulation::warp_exchange(mask, &mine, 1, all);
+  unsigned ballot = 0;
+  for (unsigned lane = 0; lane < 32; ++lane) ballot |= static_cast<unsigned>(all[lane]) << lane;
+  return ballot;
+}
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
 // --- the runtime ---
 
 enum cudaError_t {
