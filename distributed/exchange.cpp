@@ -271,6 +271,11 @@ void Exchange::gather(Codec& codec, const ExchangeCall& call) {
            from > 0);
   }
   for (Comm::Message& message : sent) finish(message);
+  if (!call.vote) return;  // in a scatter-reduce the owners have voted
+  const auto common = static_cast<uint64_t>(call.first_chunk);
+  codec.encode(exec_,
+               {all, call.values, on_device(wire_, 0), nullptr, nullptr, call.key, common, common});
+  decode(codec, call, all, wire_, 0, false);
 }
 
 }  // namespace ringfort

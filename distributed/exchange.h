@@ -29,6 +29,7 @@ struct ExchangeCall {
   float* values = nullptr;    // the flat gradient: summed in place, where the codec has chunks
   float* residual = nullptr;  // EncodeCall::residual: each element is written once per call
   RandomKey key = {};         // other for every call
+  bool vote = false;          // the sum is encoded once more, on every rank alike (majority vote)
   int64_t first_chunk = 0;    // number of the codec's first chunk, among those of all codecs
   // What is summed, in words: ranks must agree on it.
   std::string what = "gradients";
