@@ -1,8 +1,58 @@
 #include "adversarial/method.h"
 
+#include <algorithm>
+
 #include "adversarial/optimization.h"
 
 namespace ringfort {
+namespace {
+
+bool by_dat(const Recipe& recipe) { return recipe.method == "dat" || recipe.method == "dat-fgsm"; }
+
+ThreatModel threat_model(const Recipe& recipe) {
+  ThreatModel threat;
+  threat.norm = parse_norm(recipe.norm);
+  threat.eps = recipe.eps;
+  return threat;
+}
+
+// DAT's code has one step size for all radii, 2/255: with its 10 steps to 8/255 and its 4 steps to
+// 2/255. Where so many of those do not cross the ball they are as large as there, 2.5 eps / steps.
+double dat_alpha(const ThreatModel& threat, int steps) {
+  const double crossing = 2.5 * threat.eps / steps;
+  return threat.norm == Norm::kLinf ? std::max(2.0 / 255, crossing) : crossing;
+}
+
+// The method's attack as its source has it.
+AttackOptions attack_of_source(const Recipe& recipe, const ThreatModel& threat) {
+  if (recipe.method == "fast-at" || recipe.method == "dat-fgsm") {
+    AttackOptions attack = fgsm_rs(threat);
+    if (recipe.attack_steps > 0) attack.steps = recipe.attack_steps;
+    return attack;
+  }
+  const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
+  if (recipe.method == "pgd-at") return pgd(threat, steps, 2.5 * threat.eps / steps);
+  if (recipe.method == "dat") return pgd(threat, steps, dat_alpha(threat, steps));
+  // The source's alpha of 0.007 is 2.26 eps / K at its eps of 0.031 and K of 10.
+  if (recipe.method == "trades") return trades(threat, steps, 0.07 / 0.031 * threat.eps / steps);
+  fail(
+      "there is no training method '{}'; known are standard, pgd-at, fast-at, trades, dat, "
+      "dat-fgsm",
+      recipe.method);
+}
+
+std::optional<AttackOptions> inner_attack(const Recipe& recipe) {
+  if (recipe.method == "standard") return std::nullopt;
+  AttackOptions attack = attack_of_source(recipe, threat_model(recipe));
+  if (recipe.attack_alpha > 0) attack.alpha = recipe.attack_alpha;
+  if (recipe.attack_bn != "default") attack.bn = parse_attack_bn(recipe.attack_bn);
+  attack.norms = attacked_norms(recipe.auxiliary_norms);
+  attack.dtype = attack_dtype(recipe);
+  attack.seed = recipe.seed;
+  return attack;
+}
+
+}  // namespace
 
 Norm parse_norm(const std::string& name) {
   if (name == "Linf" || name == "linf" || name == "inf") return Norm::kLinf;
@@ -31,38 +81,18 @@ TrainingMethod make_method(const Recipe& recipe) {
   method.outer.label_smoothing = recipe.label_smoothing;
   method.outer.norms = attacked_norms(recipe.auxiliary_norms);
   method.weight_perturbation = recipe.awp_gamma;
-  require(!recipe.auxiliary_norms || recipe.method == "trades",
-          "auxiliary-norms: {} trains on one kind of images only, and one set of norms serves it; "
-          "leave the option out or take --method trades",
-          recipe.method);
-  if (recipe.method == "standard") return method;
-  ThreatModel threat;
-  threat.norm = parse_norm(recipe.norm);
-  threat.eps = recipe.eps;
-
-  AttackOptions attack;
-  if (recipe.method == "fast-at") {
-    attack = fgsm_rs(threat);
-    if (recipe.attack_steps > 0) attack.steps = recipe.attack_steps;
-  } else if (recipe.method == "pgd-at") {
-    const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
-    attack = pgd(threat, steps, 2.5 * threat.eps / steps);
-  } else if (recipe.method == "trades") {
-    // The source's alpha of 0.007 is 2.26 eps / K at its eps of 0.031 and K of 10.
-    const int steps = recipe.attack_steps > 0 ? recipe.attack_steps : 10;
-    attack = trades(threat, steps, 0.07 / 0.031 * threat.eps / steps);
+  method.inner = inner_attack(recipe);
+  if (recipe.method == "trades") {
     method.outer.kind = OuterLossKind::kTrades;
     method.outer.beta = recipe.beta;
-  } else {
-    fail("there is no training method '{}'; known are standard, pgd-at, fast-at, trades",
-         recipe.method);
+  } else if (by_dat(recipe)) {
+    const double of_source = recipe.method == "dat" ? 1 : 0;
+    method.outer.natural_weight = recipe.natural_weight < 0 ? of_source : recipe.natural_weight;
   }
-  if (recipe.attack_alpha > 0) attack.alpha = recipe.attack_alpha;
-  if (recipe.attack_bn != "default") attack.bn = parse_attack_bn(recipe.attack_bn);
-  attack.norms = attacked_norms(recipe.auxiliary_norms);
-  attack.dtype = attack_dtype(recipe);
-  attack.seed = recipe.seed;
-  method.inner = attack;
+  require(!recipe.auxiliary_norms || method.outer.natural(),
+          "auxiliary-norms: {} trains on one kind of images only, and one set of norms serves it; "
+          "leave the option out, or take --method trades or dat",
+          recipe.method);
   return method;
 }
 
@@ -74,6 +104,7 @@ Recipe resolved(Recipe recipe) {
   recipe.lr_base_size = 0;
   recipe.opt_eps = make_optimizer(recipe).eps;
   recipe.attack_dtype = to_string(attack_dtype(recipe));
+  if (by_dat(recipe)) recipe.natural_weight = method.outer.natural_weight;
   if (!method.inner) return recipe;
   recipe.attack_steps = method.inner->steps;
   recipe.attack_alpha = method.inner->alpha;
@@ -82,9 +113,7 @@ Recipe resolved(Recipe recipe) {
 }
 
 AttackOptions validation_attack(const Recipe& recipe, int steps) {
-  ThreatModel threat;
-  threat.norm = parse_norm(recipe.norm);
-  threat.eps = recipe.eps;
+  const ThreatModel threat = threat_model(recipe);
   AttackOptions attack = pgd(threat, steps, 2.5 * threat.eps / steps);
   attack.stop = StopRule::kOnSuccess;
   attack.norms = attacked_norms(recipe.auxiliary_norms);

@@ -6,6 +6,9 @@
 //              MadryLab/robustness and the random start of the paper; cross-entropy on x_adv only
 //   fast-at    FGSM-RS, train-mode, tracking (Wong et al. 2020)   cross-entropy on x_adv only
 //   trades     PGD on KL(p || q), eval-mode (Zhang et al. 2019)   CE + beta KL, both on the batch
+//   dat        PGD, eval-mode, steps of 2/255 where those can cross the ball (Zhang et al. 2022)
+//                                                             CE on x_adv + lambda CE on x_nat
+//   dat-fgsm   as fast-at                                     the same; its code has lambda 0
 #pragma once
 
 #include <optional>

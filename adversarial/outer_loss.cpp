@@ -9,12 +9,22 @@ namespace {
 
 OuterResult cross_entropy_gradient(Exec& exec, Pool& pool, Model& model, const OuterLoss& outer,
                                    const OuterBatch& batch, PassOptions options, double weight) {
-  options.norms = outer.norms;
-  Pass p(exec, pool, model.params(), options);
-  const Var logits = model.forward(p, p.input(batch.x_adv));
-  Loss loss = cross_entropy(p, logits, batch.labels, weight, outer.label_smoothing, batch.mixture);
-  p.backward(logits, std::move(loss.dlogits));
-  return {std::move(loss.loss), std::move(loss.prediction)};
+  const auto one_pass = [&](const SeenImages& seen, double share) {
+    options.norms = seen.norms;
+    Pass p(exec, pool, model.params(), options);
+    const Var logits = model.forward(p, p.input(seen.images));
+    Loss loss = cross_entropy(p, logits, batch.labels, share * weight, outer.label_smoothing,
+                              batch.mixture);
+    p.backward(logits, std::move(loss.dlogits));
+    return OuterResult{std::move(loss.loss), std::move(loss.prediction)};
+  };
+  const std::vector<SeenImages> seen = seen_images(outer, batch);
+  OuterResult attacked = one_pass(seen.front(), 1);
+  if (!outer.natural()) return attacked;
+  options.accumulate = true;
+  const OuterResult natural = one_pass(seen.back(), outer.natural_weight);
+  add_weighted(exec, attacked.loss, natural.loss, outer.natural_weight);
+  return attacked;
 }
 
 OuterResult trades_gradient(Exec& exec, Pool& pool, Model& model, const OuterLoss& outer,
@@ -36,6 +46,12 @@ OuterResult trades_gradient(Exec& exec, Pool& pool, Model& model, const OuterLos
 }
 
 }  // namespace
+
+std::vector<SeenImages> seen_images(const OuterLoss& outer, const OuterBatch& batch) {
+  const SeenImages natural{batch.x_nat, Norms::kMain}, attacked{batch.x_adv, outer.norms};
+  if (outer.kind == OuterLossKind::kTrades) return {natural, attacked};
+  return outer.natural() ? std::vector{attacked, natural} : std::vector{attacked};
+}
 
 OuterResult outer_gradient(Exec& exec, Pool& pool, Model& model, const OuterLoss& outer,
                            const OuterBatch& batch, PassOptions options, int64_t images) {

@@ -25,22 +25,25 @@ struct Recipe {
   // model
   std::string model = "cnn_small";
   int width = 0;  // channels of the first stage; 0: the model's own default
-  // Batch norms with a second set, through which attacked images go (Xie et al. 2020): trades only
+  // Batch norms with a second set, through which attacked images go (Xie et al. 2020): trades, dat
   bool auxiliary_norms = false;
   std::string init;  // checkpoint to start from, with its normalisation; empty: random weights
 
-  // method: "standard", "pgd-at" (Madry et al. 2018), "fast-at" (Wong et al. 2020) or "trades"
-  // (Zhang et al. 2019)
+  // method: "standard", "pgd-at" (Madry et al. 2018), "fast-at" (Wong et al. 2020), "trades"
+  // (Zhang et al. 2019), "dat" or "dat-fgsm" (Zhang et al. 2022)
   std::string method = "fast-at";
   std::string norm = "Linf";
   double eps = 8.0 / 255;
   double attack_alpha =
       0;  // step size; 0: the method's source (fast-at 1.25 eps, pgd-at 2.5 eps / steps)
-  int attack_steps = 0;  // 0: the method's source (fast-at 1, pgd-at and trades 10)
+  int attack_steps = 0;  // 0: the method's source (fast-at and dat-fgsm 1, the others 10)
   std::string attack_bn =
       "default";  // default | eval | train | train-track; default: the method's source
 
-  double beta = 6;             // trades: weight of the KL divergence
+  double beta = 6;  // trades: weight of the KL divergence
+  // dat, dat-fgsm: weight of the images' own cross-entropy beside that of the attacked ones; -1:
+  // the method's source (dat 1, dat-fgsm 0)
+  double natural_weight = -1;
   double label_smoothing = 0;  // of the cross-entropy in the training pass
   // Adversarial weight perturbation (Wu et al. 2020) on top of any method: its size relative to the
   // norm of each filter and matrix; 0: none. And the epochs before it begins.

@@ -290,7 +290,8 @@ void Trainer::finish_epoch(int epoch) {
   if (!broken_of_epoch_.empty())
     observer_->on_message(fmt::format("in epoch {}, {}", record.epoch, describe(broken_of_epoch_)));
   // A network that answers every class alike has this loss.
-  const double guessing = std::log(static_cast<double>(model_->spec().classes));
+  const double guessing =
+      (1 + method_.outer.natural_weight) * std::log(static_cast<double>(model_->spec().classes));
   const bool cross_entropy = method_.outer.kind == OuterLossKind::kCrossEntropy;
   if (cross_entropy && record.train_loss >= guessing)
     observer_->on_message(

@@ -99,17 +99,16 @@ void TrainingStep::observe_statistics(Pool& pool, const AttackInput& batch, int6
   copy_view(exec_, statistics_, params.flat_statistics());
   take_batch(batch);
   copy_view(exec_, params.flat_statistics(), statistics_);
-  std::vector<Tensor> seen = {batch_.x_adv};
-  if (outer_.kind == OuterLossKind::kTrades) seen.insert(seen.begin(), batch_.x_nat);
+  const std::vector<SeenImages> seen = seen_images(outer_, batch_);
   const auto passes = static_cast<int64_t>(seen.size());
   for (int64_t i = 0; i < passes; ++i) {
     PassOptions options{Wrt::kNothing, BnMode::kBatchAndUpdate, dtype_};
-    options.norms = i + 1 < passes ? Norms::kMain : outer_.norms;
+    options.norms = seen[static_cast<size_t>(i)].norms;
     const bool shared = outer_.norms == Norms::kMain;  // by all passes
     options.statistics_share =
         1 / static_cast<float>(shared ? number * passes + i + 1 : number + 1);
     Pass p(exec_, pool, params, options);
-    model_.forward(p, p.input(seen[static_cast<size_t>(i)]));
+    model_.forward(p, p.input(seen[static_cast<size_t>(i)].images));
   }
   params.statistics_changed();
 }

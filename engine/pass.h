@@ -8,6 +8,7 @@
 
 #include "engine/params.h"
 #include "engine/tape.h"
+#include "kernels/norm_joint.h"
 #include "kernels/philox.h"
 
 namespace ringfort {
@@ -41,6 +42,9 @@ struct PassOptions {
   const Watch* watch = nullptr;          // outlives the pass
   const DropoutDraw* dropout = nullptr;  // none, as in every attack and evaluation: nothing drops
   Norms norms = Norms::kMain;            // of two sets, where the model has them
+  // Batch statistics, and their part in gradients, are those of all ranks together; outlives the
+  // pass. Without it they are each rank's own, as in every attack; under kRunning it is not called.
+  const SumOverRanks* sum_over_ranks = nullptr;
 };
 
 class Pass {

@@ -1,5 +1,6 @@
 #include "kernels/loss.h"
 
+#include "kernels/map.h"
 #include "kernels/rows.h"
 
 namespace ringfort {
@@ -57,6 +58,10 @@ void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View lo
                                     classes, static_cast<S>(weight), loss.as<S>(), dlogits.as<S>(),
                                     prediction.as<int32_t>()});
   });
+}
+
+void add_weighted(Exec& exec, View total, View part, double weight) {
+  map(exec, AddWeighted{weight}, {total}, {total, part});
 }
 
 void trades_loss(Exec& exec, View loss, View dlogits, View dlogits_adv, View prediction,

@@ -161,6 +161,17 @@ struct TradesRow {
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
                    double weight, double smoothing = 0, const MixtureViews& mixture = {});
 
+// total + weight part
+struct AddWeighted {
+  double weight;
+  template <class S>
+  HD S operator()(S total, S part) const {
+    return total + S(weight) * part;
+  }
+};
+// Losses of two parts: total <- total + weight part, N each.
+void add_weighted(Exec& exec, View total, View part, double weight);
+
 struct TradesWeights {
   double weight = 1;  // of the sample
   double natural = 1, beta = 6, smoothing = 0;

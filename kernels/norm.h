@@ -45,6 +45,14 @@ struct UpdateRunning {
     return {{keep * running_mean + S(momentum) * mean,
              keep * running_variance + S(momentum) * S(unbiased) * variance}};
   }
+  // With a count that only the device knows.
+  template <class S>
+  HD Results<S, 2> operator()(S running_mean, S running_variance, S mean, S variance,
+                              S count) const {
+    const S keep = S(1) - S(momentum);
+    return {{keep * running_mean + S(momentum) * mean,
+             keep * running_variance + S(momentum) * (count / (count - S(1))) * variance}};
+  }
 };
 
 // From mean and inv_std, which is all that a library's kernel hands out: {scale, shift, biased

@@ -2,6 +2,7 @@
 // replaced and named.
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <map>
 #include <numeric>
 #include <set>
 
@@ -208,6 +209,39 @@ TEST_CASE("a feed gives the decoded batches, and stops wherever it is left", "[d
       CHECK(to_vector<int64_t>(exec, batch.samples) == expected.samples);
       CHECK(feed.broken() == expected.broken);
     }
+  }
+}
+
+TEST_CASE("ranks decode their parts of what one rank decodes", "[data]") {
+  const Dataset data = pictures(20, {4});
+  Exec exec({}, 1);
+  Pool pool;
+  for (const int ranks : {1, 3}) {
+    std::map<int64_t, std::pair<int64_t, Bytes>> taken;  // place in the epoch -> sample and pixels
+    for (int rank = 0; rank < ranks; ++rank) {
+      const LoaderOptions options{.batch_size = 6 / ranks,
+                                  .seed = 3,
+                                  .rank = rank,
+                                  .ranks = ranks,
+                                  .random_resized_crop = true};
+      Feed feed(exec, data, numbers(20), options);
+      feed.start_epoch(2);
+      DeviceBatch batch;
+      int64_t first = rank * options.batch_size;
+      for (int64_t number = 0; feed.next(pool, batch); ++number) {
+        if (number == 3) first = 18 + rank;  // two are left for three ranks
+        const auto pixels = to_vector<uint8_t>(exec, batch.images);
+        const auto samples = to_vector<int64_t>(exec, batch.samples);
+        for (size_t i = 0; i < samples.size(); ++i)
+          taken[first + static_cast<int64_t>(i)] = {
+              samples[i],
+              {pixels.begin() + int64_t(i * 768), pixels.begin() + int64_t(i * 768 + 768)}};
+        first += 6;
+      }
+    }
+    REQUIRE(taken.size() == 20);
+    static const auto alone = taken;
+    CHECK(taken == alone);
   }
 }
 

@@ -339,6 +339,14 @@ TEST_CASE("cross_entropy: a row's numbers do not depend on its batch or on threa
   CHECK((dz.bytes() == dz_apart.bytes()));
 }
 
+TEST_CASE("losses of two parts are added by a weight") {
+  Exec exec(kTestDevice, 1);
+  const Buffer total(Dtype::kFloat32, vector_shape(3), {1, 2, 3}),
+      part(Dtype::kFloat32, vector_shape(3), {8, -4, 0});
+  add_weighted(exec, total, part, 0.25);
+  CHECK(total.values() == std::vector<double>{3, 1, 3});
+}
+
 TEST_CASE("cross_entropy: wrong labels, shapes and dtypes are named") {
   Exec exec(kTestDevice, 1);
   const Buffer z(Dtype::kFloat32, matrix_shape(2, 3), std::vector<double>(6)),

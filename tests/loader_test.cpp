@@ -48,6 +48,33 @@ std::vector<int64_t> samples_of_epoch(Loader& loader, uint32_t epoch) {
   return samples;
 }
 
+// Of epoch 4: samples by rank and batch.
+std::vector<std::vector<std::vector<int64_t>>> batches_of_ranks(const Dataset& data,
+                                                                const std::vector<int64_t>& indices,
+                                                                int64_t batch_size, int ranks,
+                                                                bool drop_last) {
+  std::vector<std::vector<std::vector<int64_t>>> all(static_cast<size_t>(ranks));
+  for (int rank = 0; rank < ranks; ++rank) {
+    std::vector<std::vector<int64_t>>& own = all[static_cast<size_t>(rank)];
+    Loader loader(data, indices,
+                  {.batch_size = batch_size,
+                   .seed = 9,
+                   .drop_last = drop_last,
+                   .rank = rank,
+                   .ranks = ranks});
+    Batch batch;
+    int64_t samples = 0;
+    loader.start_epoch(4);
+    while (loader.next(batch)) {
+      own.push_back(batch.samples);
+      samples += batch.size();
+    }
+    CHECK(loader.batches_per_epoch() == static_cast<int64_t>(own.size()));
+    CHECK(loader.samples_per_epoch() == samples);
+  }
+  return all;
+}
+
 }  // namespace
 
 TEST_CASE("the hold-out split is disjoint, complete and keyed by the seed alone", "[data]") {
@@ -166,6 +193,71 @@ TEST_CASE("the loader's order does not depend on the batch size", "[data]") {
         std::vector<int64_t>(expected.begin(), expected.begin() + 98));
   Loader unshuffled(data, {5, 3, 99}, {.batch_size = 2, .shuffle = false});
   CHECK(samples_of_epoch(unshuffled, 4) == std::vector<int64_t>{5, 3, 99});
+}
+
+TEST_CASE("ranks share every batch of the order that one rank walks", "[data]") {
+  const Dataset data = numbered_dataset(60);
+  for (const int64_t count : {1, 4, 7, 12, 53, 60})
+    for (const int64_t batch_size : {1, 3, 4})
+      for (int ranks = 1; ranks <= 5; ++ranks)
+        for (const bool drop_last : {false, true}) {
+          if (drop_last && count < batch_size * ranks) continue;
+          INFO(count << " samples, " << ranks << " ranks of " << batch_size << ", " << drop_last);
+          const std::vector<std::vector<std::vector<int64_t>>> all =
+              batches_of_ranks(data, iota(count), batch_size, ranks, drop_last);
+          const int64_t batch = ranks * batch_size, full = count / batch;
+          std::vector<int64_t> joint;
+          for (size_t number = 0; number < all[0].size(); ++number) {
+            size_t least = SIZE_MAX, most = 0;
+            for (const auto& rank : all) {
+              const std::vector<int64_t> part =
+                  number < rank.size() ? rank[number] : std::vector<int64_t>();
+              joint.insert(joint.end(), part.begin(), part.end());
+              least = std::min(least, part.size());
+              most = std::max(most, part.size());
+            }
+            CHECK(most - least <= 1);
+            if (static_cast<int64_t>(number) < full)
+              CHECK((least == most && static_cast<int64_t>(most) == batch_size));
+          }
+          std::vector<int64_t> order = epoch_order(iota(count), 9, 4);
+          if (drop_last) {
+            for (const auto& rank : all) CHECK(static_cast<int64_t>(rank.size()) == full);
+            order.resize(static_cast<size_t>(full * batch));
+          }
+          CHECK(joint == order);
+        }
+}
+
+TEST_CASE("a rank goes on in the middle of an epoch, or has nothing to do", "[data]") {
+  const Dataset data = numbered_dataset(53);
+  for (const int rank : {0, 2}) {
+    Loader loader(data, iota(53), {.batch_size = 4, .seed = 9, .rank = rank, .ranks = 3});
+    const std::vector<int64_t> whole = samples_of_epoch(loader, 1);
+    Batch batch;
+    std::vector<int64_t> rest;
+    loader.start_epoch(1, 2);
+    while (loader.next(batch)) rest.insert(rest.end(), batch.samples.begin(), batch.samples.end());
+    CHECK(rest == std::vector<int64_t>(whole.begin() + 8, whole.end()));
+  }
+  for (int rank = 0; rank < 4; ++rank) {
+    Loader loader(data, iota(2), {.batch_size = 3, .rank = rank, .ranks = 4});
+    CHECK(loader.batches_per_epoch() == (rank < 2 ? 1 : 0));
+    CHECK(samples_of_epoch(loader, 0).size() == (rank < 2 ? 1 : 0));
+  }
+}
+
+TEST_CASE("ranks that cannot be are refused", "[data]") {
+  const Dataset data = numbered_dataset(20);
+  const auto error = [&](LoaderOptions options) {
+    return error_of([&] { const Loader broken(data, iota(20), options); });
+  };
+  CHECK_THAT(error({.rank = 2, .ranks = 2}), Contains("rank 2 of 2"));
+  CHECK_THAT(error({.rank = -1, .ranks = 2}), Contains("rank -1 of 2"));
+  CHECK_THAT(error({.ranks = 0}), Contains("rank 0 of 0"));
+  CHECK_THAT(error({.batch_size = INT64_MAX, .ranks = 2}), Contains("2 ranks cannot"));
+  CHECK_THAT(error({.batch_size = 7, .drop_last = true, .ranks = 3}),
+             Contains("20 samples do not fill one batch of 7 on each of 3 ranks"));
 }
 
 TEST_CASE("the loader stops cleanly wherever it is left", "[data]") {

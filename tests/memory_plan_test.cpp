@@ -111,6 +111,14 @@ TEST_CASE("memory plan: what is trained beside the weights is planned, too", "[m
   Recipe recipe = resnet_recipe();
   recipe.on_collapse = "continue";
   SECTION("TRADES keeps two passes") { recipe.method = "trades"; }
+  SECTION("DAT has one pass after the other") {
+    recipe.method = "dat";
+    const auto training = [&] { return plan_memory(recipe, data, kCpu).training; };
+    const int64_t both = training();
+    recipe.method = "trades";
+    CHECK(both < training());
+    recipe.method = "dat";
+  }
   SECTION("weight perturbation") { recipe.awp_gamma = 0.01; }
   SECTION("moments and an average") {
     recipe.opt = "adamw";

@@ -53,10 +53,51 @@ TEST_CASE("method presets carry their sources' defaults", "[trainer]") {
   CHECK(method.weight_perturbation == 0.005);
   recipe.norm = "L2";
   CHECK(make_method(recipe).inner->start == AttackStart::kRandom);
+  CHECK(resolved(recipe).natural_weight == -1);  // it has none
   recipe.method = "mart";
   CHECK(error_of([&] {
           make_method(recipe);
-        }).find("known are standard, pgd-at, fast-at, trades") != std::string::npos);
+        }).find("known are standard, pgd-at, fast-at, trades, dat, dat-fgsm") != std::string::npos);
+}
+
+TEST_CASE("DAT's presets carry what its code does", "[trainer]") {
+  Recipe recipe;
+  recipe.method = "dat";
+  recipe.label_smoothing = 0.1;
+  recipe.awp_gamma = 0.01;
+  TrainingMethod method = make_method(recipe);
+  CHECK(method.inner->steps == 10);
+  CHECK(method.inner->bn == AttackBn::kEval);
+  CHECK(method.inner->start == AttackStart::kRandom);
+  CHECK(method.inner->objective == AttackObjective::kCrossEntropy);
+  CHECK(method.outer.kind == OuterLossKind::kCrossEntropy);
+  CHECK(method.outer.natural_weight == 1);
+  CHECK(method.outer.label_smoothing == 0.1);
+  CHECK(method.weight_perturbation == 0.01);
+  CHECK(resolved(recipe).natural_weight == 1);
+  // Its CIFAR-10 and its ImageNet; then balls that its step of 2/255 does not cross.
+  const auto alpha = [&](double eps, int steps) {
+    recipe.eps = eps / 255;
+    recipe.attack_steps = steps;
+    return 255 * make_method(recipe).inner->alpha;
+  };
+  CHECK(alpha(8, 10) == Approx(2));
+  CHECK(alpha(2, 4) == Approx(2));
+  CHECK(alpha(4, 4) == Approx(2.5));
+  CHECK(alpha(76.5, 10) == Approx(2.5 * 7.65));
+  recipe.norm = "L2";
+  CHECK(alpha(2, 4) == Approx(1.25));
+
+  recipe = {};
+  recipe.method = "dat-fgsm";
+  method = make_method(recipe);
+  CHECK(method.inner->steps == 1);
+  CHECK(method.inner->alpha == Approx(10.0 / 255));
+  CHECK(method.inner->bn == AttackBn::kTrainTrack);
+  CHECK(method.outer.natural_weight == 0);
+  recipe.natural_weight = 0.25;
+  CHECK(make_method(recipe).outer.natural_weight == 0.25);
+  CHECK(resolved(recipe).natural_weight == 0.25);
 }
 
 TEST_CASE("the recipe's seed and epoch reach every random choice", "[trainer]") {

@@ -155,6 +155,7 @@ TEST_CASE("recipe: eps above 1 for Linf is refused with the hint of a fraction",
   CHECK(read("eps = 8\nnorm = \"L2\"").eps == 8);         // L2 has no such bound
   CHECK(read("eps = 8", {{"norm", "L2"}}).norm == "L2");  // judged after the flags
   CHECK_THAT(refusal("eps = 0"), Contains("standard"));
+  CHECK_THAT(refusal("natural-weight = -0.5"), Contains("-0.5 is negative"));
   CHECK(read("eps = 0\nmethod = \"standard\"").eps == 0);
 }
 

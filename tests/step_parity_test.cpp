@@ -102,7 +102,8 @@ void check_steps(const std::string& model, const Step& step, Dtype dtype, double
 }
 
 void check_all(Dtype dtype, double tolerance) {
-  const OuterLoss trades{OuterLossKind::kTrades, 6, 0.125};
+  const OuterLoss trades{.kind = OuterLossKind::kTrades, .beta = 6, .label_smoothing = 0.125};
+  const OuterLoss dat{.natural_weight = 0.5, .label_smoothing = 0.125};
   for (const Step& step :
        {Step{"adam", options(OptimizerKind::kAdam)}, Step{"adamw", options(OptimizerKind::kAdamW)},
         Step{"lars", options(OptimizerKind::kLars, false)},
@@ -111,17 +112,18 @@ void check_all(Dtype dtype, double tolerance) {
     check_steps("cnn_small", step, dtype, tolerance);
   const OptimizerOptions sgd = options(OptimizerKind::kSgd);
   for (const Step& step : {Step{"trades", sgd, trades}, Step{"awp", sgd, {}, true},
-                           Step{"trades-awp", sgd, trades, true}})
+                           Step{"trades-awp", sgd, trades, true}, Step{"dat", sgd, dat},
+                           Step{"dat-awp", lamb_of_dat(), dat, true}})
     check_steps("preact_resnet18_raw", step, dtype, tolerance);
 }
 
 }  // namespace
 
-TEST_CASE("parity with the papers, float64: Adam, AdamW, LARS, LAMB, EMA, TRADES, AWP") {
+TEST_CASE("parity with the papers, float64: Adam, AdamW, LARS, LAMB, EMA, TRADES, DAT, AWP") {
   check_all(Dtype::kFloat64, 1e-10);
 }
 
-TEST_CASE("parity with the papers, float32: Adam, AdamW, LARS, LAMB, EMA, TRADES, AWP") {
+TEST_CASE("parity with the papers, float32: Adam, AdamW, LARS, LAMB, EMA, TRADES, DAT, AWP") {
   check_all(Dtype::kFloat32, 1e-3);
 }
 

@@ -70,10 +70,16 @@ TrainingMethod by_trades() {
   return method;
 }
 
+TrainingMethod by_dat() {
+  TrainingMethod method = attacked();
+  method.outer.natural_weight = 0.5;
+  return method;
+}
+
 }  // namespace
 
 TEST_CASE("perturbed weights come back bit for bit where nothing moves them", "[step]") {
-  for (TrainingMethod method : {attacked(), by_trades()}) {
+  for (TrainingMethod method : {attacked(), by_trades(), by_dat()}) {
     method.weight_perturbation = 0.01;
     Training t("preact_resnet18", method);
     const auto before = t.state();
@@ -112,7 +118,7 @@ TEST_CASE("the perturbation's own pass leaves the running statistics alone", "[s
 }
 
 TEST_CASE("micro-batches average to the gradient of the whole batch", "[step]") {
-  for (const TrainingMethod& method : {TrainingMethod{}, attacked(), by_trades()}) {
+  for (const TrainingMethod& method : {TrainingMethod{}, attacked(), by_trades(), by_dat()}) {
     Training whole("cnn_small", method), cut("cnn_small", method, 4);
     for (int64_t number = 1; number <= 2; ++number) {
       const auto first = static_cast<int64_t>(16 * number);
@@ -133,6 +139,28 @@ TEST_CASE("micro-batches average to the gradient of the whole batch", "[step]") 
   }
 }
 
+TEST_CASE("DAT without weight on the images is training on the attacked ones alone", "[step]") {
+  TrainingMethod without = by_dat();
+  without.outer.natural_weight = 0;
+  const auto learnt = [](const TrainingMethod& method) {
+    Training t("preact_resnet18", method);
+    t.step->run(t.batch(0, 16), {kUpdate});
+    const StepTotals totals = t.step->take_totals();
+    return std::pair{t.state(), std::pair{totals.loss, totals.correct}};
+  };
+  const auto plain = learnt(attacked()), with = learnt(by_dat());
+  CHECK(learnt(without) == plain);
+  CHECK(with.first != plain.first);
+  CHECK(with.second.second == plain.second.second);  // counted on the attacked images
+  // Both losses by themselves, at the weights before the step.
+  TrainingMethod images = attacked();
+  images.inner->steps = 1;
+  images.inner->alpha = 0;
+  images.inner->start = AttackStart::kNatural;
+  CHECK(with.second.first ==
+        Approx(plain.second.first + 0.5 * learnt(images).second.first).epsilon(1e-5));
+}
+
 TEST_CASE("weight perturbation of micro-batches is refused", "[step]") {
   TrainingMethod method = attacked();
   method.weight_perturbation = 0.01;
@@ -145,7 +173,7 @@ TEST_CASE("a step without a finite loss changes nothing, is counted, and the nex
   TrainingMethod tracking = attacked(), perturbed = attacked();
   tracking.inner->bn = AttackBn::kTrainTrack;
   perturbed.weight_perturbation = 0.01;
-  for (const TrainingMethod& method : {attacked(), tracking, perturbed, by_trades()})
+  for (const TrainingMethod& method : {attacked(), tracking, perturbed, by_trades(), by_dat()})
     for (const int micro_batches : {1, 2}) {
       if (method.weight_perturbation > 0 && micro_batches > 1) continue;
       Training t("preact_resnet18", method, micro_batches, {.clip_grad = 1, .average = true});
@@ -192,7 +220,9 @@ TEST_CASE("statistics estimated anew are the mean over the batches", "[step]") {
   TrainingMethod trades = by_trades();
   trades.inner->start = AttackStart::kNatural;
   trades.inner->alpha = 0;
-  for (const TrainingMethod& method : {TrainingMethod{}, tracking, trades}) {
+  TrainingMethod dat = tracking;
+  dat.outer.natural_weight = 1;
+  for (const TrainingMethod& method : {TrainingMethod{}, tracking, trades, dat}) {
     Training t("preact_resnet18", method);
     const View statistics = t.model->params().flat_statistics();
     const auto weights = bytes_of(t.model->params().flat_master());
@@ -216,7 +246,7 @@ TEST_CASE("statistics estimated anew are the mean over the batches", "[step]") {
 TEST_CASE("with auxiliary norms images and attacked images have statistics of their own",
           "[step]") {
   Recipe recipe;
-  recipe.method = "trades";
+  recipe.method = GENERATE("trades", "dat");
   recipe.model = "preact_resnet18";
   recipe.eps = 0.2;
   recipe.attack_steps = 2;
@@ -241,7 +271,12 @@ TEST_CASE("with auxiliary norms images and attacked images have statistics of th
 TEST_CASE("auxiliary norms are for methods with two kinds of images", "[step]") {
   Recipe recipe;
   recipe.auxiliary_norms = true;
-  for (const char* method : {"standard", "pgd-at", "fast-at"}) {
+  recipe.method = "dat";
+  CHECK(make_method(recipe).outer.norms == Norms::kAuxiliary);
+  recipe.natural_weight = 0;
+  CHECK_THROWS_AS(make_method(recipe), Error);
+  recipe.natural_weight = -1;
+  for (const char* method : {"standard", "pgd-at", "fast-at", "dat-fgsm"}) {
     recipe.method = method;
     CHECK_THROWS_AS(make_method(recipe), Error);
   }

@@ -107,6 +107,9 @@ void check_together(const Recipe& recipe,
           "{} is 0, which leaves the attack of method '{}' nothing to do; write 8/255, or choose "
           "method standard",
           where("eps"), recipe.method);
+  require(recipe.natural_weight >= 0 || recipe.natural_weight == -1,
+          "{}: {} is negative; give a weight from 0, or -1 for that of the method's source",
+          where("natural-weight"), format_real(recipe.natural_weight));
   require(recipe.probe_every == 0 || recipe.probe_samples <= recipe.hold_out,
           "{}: the probe's {} images are more than the {} held out; lower it, raise hold-out, or "
           "switch the probe off with probe-every 0",

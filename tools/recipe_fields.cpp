@@ -42,8 +42,8 @@ std::vector<RecipeField> data_and_model_fields() {
       {"model", "width", &Recipe::width, "channels of the first stage; 0: the model's own default",
        {0, 4096}},
       {"model", "auxiliary-norms", &Recipe::auxiliary_norms,
-       "trades: attacked images have batch norms of their own, which are also what is validated: "
-       "true or false"},
+       "trades, dat: attacked images have batch norms of their own, which are also what is "
+       "validated: true or false"},
       {"model", "init", &Recipe::init,
        "checkpoint whose weights, statistics and normalisation training starts from"},
   };
@@ -52,7 +52,7 @@ std::vector<RecipeField> data_and_model_fields() {
 std::vector<RecipeField> attack_fields() {
   return {
       {"attack", "method", &Recipe::method, "training method", {},
-       {"standard", "pgd-at", "fast-at", "trades"}},
+       {"standard", "pgd-at", "fast-at", "trades", "dat", "dat-fgsm"}},
       {"attack", "norm", &Recipe::norm, "norm of the perturbation", {}, {"Linf", "L2"}},
       {"attack", "eps", &Recipe::eps, "radius of the ball, pixels in [0, 1]: 8/255", {0, 1e4}},
       {"attack", "attack-alpha", &Recipe::attack_alpha,
@@ -63,6 +63,9 @@ std::vector<RecipeField> attack_fields() {
        "batch norm in the attack, by running statistics (eval) or the batch's (train, train-track)",
        {}, {"default", "eval", "train", "train-track"}},
       {"attack", "beta", &Recipe::beta, "trades: weight of the KL divergence", {0, 1e4}},
+      {"attack", "natural-weight", &Recipe::natural_weight,
+       "dat, dat-fgsm: weight of the images' own cross-entropy; -1: as the method's source",
+       {-1, 1e4}},
       {"attack", "label-smoothing", &Recipe::label_smoothing,
        "share of each label that is spread over all classes", {0, 1, false, true}},
       {"attack", "awp-gamma", &Recipe::awp_gamma,

@@ -46,21 +46,33 @@ Loader::Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions 
   require(*low >= 0 && *high < data.count,
           "data set {}: samples {} to {} were asked for, it has {} (0 to {})", data.name, *low,
           *high, data.count, data.count - 1);
-  require(batches_per_epoch() >= 1,
-          "data set {}: {} samples do not fill one batch of {}; use a smaller batch size",
-          data.name, indices_.size(), options_.batch_size);
+  require(options_.ranks >= 1 && options_.rank >= 0 && options_.rank < options_.ranks,
+          "rank {} of {} cannot load data; ranks count from 0", options_.rank, options_.ranks);
+  require(options_.batch_size <= INT64_MAX / options_.ranks,
+          "{} ranks cannot have batches of {} each", options_.ranks, options_.batch_size);
+  require(!options_.drop_last || batches_per_epoch() >= 1,
+          "data set {}: {} samples do not fill one batch of {}{}; use a smaller batch size",
+          data.name, indices_.size(), options_.batch_size,
+          options_.ranks > 1 ? fmt::format(" on each of {} ranks", options_.ranks) : "");
+}
+
+Loader::Part Loader::part_of(int64_t batch) const {
+  const int64_t first = batch * samples_of_all();
+  const int64_t size = std::min(samples_of_all(), static_cast<int64_t>(indices_.size()) - first);
+  // The first ranks take one more where it does not divide.
+  const int64_t each = size / options_.ranks, left = size % options_.ranks;
+  const int64_t rank = options_.rank;
+  return {first + rank * each + std::min(rank, left), each + (rank < left ? 1 : 0)};
 }
 
 int64_t Loader::batches_per_epoch() const {
-  const auto count = static_cast<int64_t>(indices_.size());
-  // Not (count + size - 1) / size, which overflows for a huge batch size.
-  const bool partial = !options_.drop_last && count % options_.batch_size != 0;
-  return count / options_.batch_size + (partial ? 1 : 0);
+  const int64_t full = static_cast<int64_t>(indices_.size()) / samples_of_all();
+  return full + (!options_.drop_last && part_of(full).size > 0 ? 1 : 0);
 }
 
 int64_t Loader::samples_per_epoch() const {
-  const auto count = static_cast<int64_t>(indices_.size());
-  return options_.drop_last ? batches_per_epoch() * options_.batch_size : count;
+  const int64_t full = static_cast<int64_t>(indices_.size()) / samples_of_all();
+  return full * options_.batch_size + (options_.drop_last ? 0 : part_of(full).size);
 }
 
 int64_t Loader::samples_per_batch() const {
@@ -97,19 +109,19 @@ void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch, int64_t f
   try {
     const std::vector<int64_t> order =
         options_.shuffle ? epoch_order(indices_, options_.seed, epoch) : indices_;
-    const auto total = static_cast<size_t>(samples_per_epoch());
+    const int64_t batches = batches_per_epoch();
     const ImageTransform transform{data_.height, options_.random_resized_crop, options_.seed,
                                    epoch};
-    for (auto begin = static_cast<size_t>(first * options_.batch_size); begin < total;) {
-      const size_t size = std::min(static_cast<size_t>(options_.batch_size), total - begin);
+    for (int64_t number = first; number < batches; ++number) {
+      const Part part = part_of(number);
       Batch batch = spare_batch();
-      const auto samples = std::span(order).subspan(begin, size);
+      const auto samples =
+          std::span(order).subspan(static_cast<size_t>(part.first), static_cast<size_t>(part.size));
       if (options_.pixels)
         gatherer_.gather(samples, transform, batch);
       else
         gatherer_.gather_labels(samples, batch);
       if (!put(stop, std::move(batch))) break;
-      begin += size;
     }
   } catch (...) {
     error = std::current_exception();

@@ -1,8 +1,8 @@
-// Batches of a data set in an epoch's order, gathered by a thread of its own while the batch before
-// is computed on; images in files are decoded by more of them. The order is a function of (seed,
-// epoch, indices) only, the pixels of a batch of (seed, epoch, sample numbers). Augmentation of
-// images in memory is not done here: it is a kernel, keyed by the sample numbers that every batch
-// carries.
+// Batches of a data set in an epoch's order, or one rank's part of each, gathered by a thread of
+// its own while the batch before is computed on; images in files are decoded by more of them. The
+// order is a function of (seed, epoch, indices) only, the pixels of a batch of (seed, epoch, sample
+// numbers). Augmentation of images in memory is not done here: it is a kernel, keyed by the sample
+// numbers that every batch carries.
 #pragma once
 
 #include <condition_variable>
@@ -27,9 +27,13 @@ struct LoaderOptions {
   int64_t batch_size = 128;
   uint64_t seed = 0;
   bool shuffle = true;     // otherwise the order of the indices, in every epoch
-  bool drop_last = false;  // leave out a last batch that is not full
-  bool pixels = true;      // false: only labels and sample numbers, for who has the images already
-  int workers = 1;         // threads that decode images in files
+  bool drop_last = false;  // leave out a last batch that is not full, of all ranks together
+  // All ranks walk the same order of the epoch. A batch is ranks * batch_size samples of it, of
+  // which this one takes the part number `rank`. Of a last batch that is not full the parts are
+  // equal but for one sample and may be empty.
+  int rank = 0, ranks = 1;
+  bool pixels = true;  // false: only labels and sample numbers, for who has the images already
+  int workers = 1;     // threads that decode images in files
   bool random_resized_crop = false;  // of images in files; otherwise their centre
 };
 
@@ -40,8 +44,8 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  // Starts to gather the batches of `epoch`, from its batch number `first` on; what was left of
-  // another epoch is dropped.
+  // Starts to gather this rank's batches of `epoch`, from its batch number `first` on; what was
+  // left of another epoch is dropped.
   void start_epoch(uint32_t epoch, int64_t first = 0);
 
   // The epoch's next batch, or false after its last. `batch`'s buffers are taken back and used
@@ -49,11 +53,18 @@ class Loader {
   // went wrong while gathering.
   bool next(Batch& batch);
 
+  // Of this rank. With drop_last all ranks have the same numbers, at least 1; without it the last
+  // ranks may have a batch less, even none.
   int64_t batches_per_epoch() const;
   int64_t samples_per_epoch() const;
   int64_t samples_per_batch() const;  // at most
 
  private:
+  struct Part {
+    int64_t first, size;  // in the epoch's order
+  };
+  Part part_of(int64_t batch) const;                                               // this rank's
+  int64_t samples_of_all() const { return options_.batch_size * options_.ranks; }  // in a batch
   void gather_epoch(const std::stop_token& stop, uint32_t epoch, int64_t first);
   bool put(const std::stop_token& stop, Batch&& batch);
   Batch spare_batch();

@@ -45,6 +45,7 @@ struct KeptNorm {
   bool relu;  // to be computed anew from x; false: none, or the gradient comes through a mask
   Tensor x;
   GradientTarget to_x, to_residual;
+  View joint_count;  // elements per channel on all ranks; without data: statistics are this rank's
 };
 
 // dy: of relu?(norm(x)), or of norm(x) where it came through the mask.
@@ -56,6 +57,9 @@ void backward_norm(Pass& p, const KeptNorm& kept, Tensor dy) {
   const View dgamma = reshaped(sums.view().samples(1, 1), vector_shape(channels));
   const NormVectors& v = kept.vectors;
   const auto gradients = [&](View dx, float b) {
+    if (kept.joint_count.data)
+      return joint_norm_gradients(p.exec, dx, sums, p.empty_like(sums), kept.joint_count, kept.x,
+                                  dy, v, kept.relu, b, *p.options.sum_over_ranks);
     if (!kept.running)
       return batch_norm_gradients(p.exec, dx, dbeta, dgamma, kept.x, dy, gamma, v, kept.relu, b);
     if (kept.parameters) norm_gradient_sums(p.exec, dbeta, dgamma, kept.x, dy, v, kept.relu);
@@ -70,6 +74,32 @@ void backward_norm(Pass& p, const KeptNorm& kept, Tensor dy) {
     p.write_gradient(kept.norm.gamma, [&](View d, float b) { accumulate(p.exec, d, dgamma, b); });
   }
   if (kept.to_residual.wanted()) p.give(kept.to_residual, std::move(dy));
+}
+
+// Statistics of the batch, into v, and y by them. scratch: (3, C), whose first row then counts the
+// elements of a channel where all ranks have a part in the statistics.
+void normalize_by_batch(Pass& p, const Tensor& y, const Tensor& x, const NormParams& norm,
+                        const NormVectors& v, const NormEpilogue& epilogue, const View& scratch) {
+  const View gamma = p.params.master(norm.gamma), beta = p.params.master(norm.beta);
+  const auto row = [&](int64_t i) {
+    return reshaped(scratch.samples(i, 1), vector_shape(gamma.count()));
+  };
+  if (p.options.sum_over_ranks != nullptr) {
+    joint_norm_statistics(p.exec, v, x, gamma, beta, scratch, norm.epsilon,
+                          *p.options.sum_over_ranks);
+    apply_norm(p.exec, y, x, v, epilogue);
+  } else {
+    batch_norm_forward(p.exec, y, v, x, gamma, beta, epilogue, {row(0), row(1), row(2)},
+                       norm.epsilon);
+  }
+  if (p.options.bn != BnMode::kBatchAndUpdate) return;
+  const View mean = p.params.statistic(norm.mean), variance = p.params.statistic(norm.variance);
+  const float share = p.options.statistics_share > 0 ? p.options.statistics_share : norm.momentum;
+  if (p.options.sum_over_ranks != nullptr)
+    update_running(p.exec, mean, variance, v, share, row(0));
+  else
+    update_running(p.exec, mean, variance, v, share, x.shape().pixels());
+  p.params.statistics_changed();
 }
 
 // relu?(norm(x) (+ residual))
@@ -101,27 +131,20 @@ Var norm_op(Pass& p, Var x, const NormParams& layer, bool rectified, const Var* 
   // output is computed anew from it.
   const Tensor storage = p.empty(matrix_shape(8, channels), p.params.master_dtype());
   const NormVectors v = norm_vectors(storage, channels);
-  const auto scratch = [&](int64_t i) {
-    return reshaped(storage.view().samples(i, 1), vector_shape(channels));
-  };
+  const View scratch = storage.view().samples(5, 3);
   if (running) {
     running_norm(p.exec, v, p.params.statistic(norm.mean), p.params.statistic(norm.variance), gamma,
                  beta, norm.epsilon);
     apply_norm(p.exec, y, x.value, v, epilogue);
   } else {
-    batch_norm_forward(p.exec, y, v, x.value, gamma, beta, epilogue,
-                       {scratch(5), scratch(6), scratch(7)}, norm.epsilon);
-    if (p.options.bn == BnMode::kBatchAndUpdate) {
-      update_running(p.exec, p.params.statistic(norm.mean), p.params.statistic(norm.variance), v,
-                     p.options.statistics_share > 0 ? p.options.statistics_share : norm.momentum,
-                     x.value.shape().pixels());
-      p.params.statistics_changed();
-    }
+    normalize_by_batch(p, y, x.value, norm, v, epilogue, scratch);
   }
   if (!recorded) return {std::move(y), -1};
 
-  const KeptNorm kept{norm,    storage, v,          running, parameters, rectified && !mask,
-                      x.value, x,       to_residual};
+  const bool joint = !running && p.options.sum_over_ranks != nullptr;
+  const View joint_count = joint ? reshaped(scratch.samples(0, 1), vector_shape(channels)) : View{};
+  const KeptNorm kept{norm,    storage, v,           running,    parameters, rectified && !mask,
+                      x.value, x,       to_residual, joint_count};
   Var out =
       p.tape.record(std::move(y), [&p, kept](Tensor dy) { backward_norm(p, kept, std::move(dy)); });
   out.gate = {std::move(mask), {}};

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 import models
 
 LR, MOMENTUM, SECOND, DECAY, EPS, STEPS = 0.125, 0.875, 0.75, 2.0**-6, 2.0**-10, 2
-GAMMA, BETA, SMOOTHING, AVERAGING = 2.0**-5, 6.0, 0.125, 0.75
+GAMMA, BETA, SMOOTHING, AVERAGING, NATURAL = 2.0**-5, 6.0, 0.125, 0.75, 0.5
 
 
 def load(folder, name):
@@ -36,6 +36,12 @@ def trades(model, x, x_adv, labels):
     logits_adv = model(x_adv)
     divergence = F.kl_div(F.log_softmax(logits_adv, 1), F.softmax(logits, 1), reduction="batchmean")
     return F.cross_entropy(logits, labels, label_smoothing=SMOOTHING) + BETA * divergence
+
+
+def dat(model, x, x_adv, labels):
+    """Zhang et al. 2022, in the order of the authors' code, which has NATURAL 1 and no smoothing."""
+    adversarial = F.cross_entropy(model(x_adv), labels, label_smoothing=SMOOTHING)
+    return adversarial + NATURAL * F.cross_entropy(model(x), labels, label_smoothing=SMOOTHING)
 
 
 # --- optimizers that PyTorch does not have; is_weight: filters and matrices ---
@@ -144,6 +150,8 @@ def main(folder):
         "trades": (normed, trades, sgd),
         "awp": (normed, cross_entropy, sgd, True),
         "trades-awp": (normed, trades, sgd, True),
+        "dat": (normed, dat, sgd),
+        "dat-awp": (normed, dat, lambda p: Plain(p, lamb(False, 1.5, True)), True),
     }
     vectors = {}
     for case, arguments in cases.items():
