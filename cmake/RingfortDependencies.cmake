@@ -1,5 +1,6 @@
 # What the library links, found alike by its own build and, from RingfortConfig.cmake, by the
-# projects that use it. Sets RINGFORT_DEPENDENCIES. Ringfort_CUDA: it was built with CUDA.
+# projects that use it. Sets RINGFORT_DEPENDENCIES. Ringfort_CUDA, Ringfort_MPI, Ringfort_NCCL: what it
+# was built with.
 include(CMakeFindDependencyMacro)
 find_dependency(OpenMP COMPONENTS CXX)
 find_dependency(Threads)
@@ -36,6 +37,11 @@ endmacro()
 ringfort_library(dnnl dnnl)
 ringfort_library(xxhash xxhash)
 
+if(Ringfort_MPI)
+  set(MPI_CXX_SKIP_MPICXX ON)  # the C++ bindings that MPI 3 dropped
+  find_dependency(MPI COMPONENTS CXX)  # linked by name: no header of ours shows it
+endif()
+
 if(Ringfort_CUDA)
   # CMake 3.25 marks a target as deprecated that CUDA 13 no longer has, and stops there, unless the
   # project seems to ask for an older CMake.
@@ -46,4 +52,7 @@ if(Ringfort_CUDA)
   list(APPEND RINGFORT_DEPENDENCIES CUDA::cudart CUDA::cublasLt)
   # Beside the toolkit, or where the user says: a Python wheel has only the numbered library.
   ringfort_library(cudnn cudnn libcudnn.so.9)
+  if(Ringfort_NCCL)
+    ringfort_library(nccl nccl libnccl.so.2)
+  endif()
 endif()

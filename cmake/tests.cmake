@@ -23,6 +23,16 @@ if(TARGET ringfort-cli)
   add_dependencies(ringfort-tests ringfort-cli)
 endif()
 
+# What mpirun starts in tests/mpi_test.cpp.
+if(RINGFORT_MPI)
+  add_executable(ringfort-mpi-ranks tests/mpi/ranks.cpp)
+  target_link_libraries(ringfort-mpi-ranks PRIVATE ringfort)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/tests/mpi_test.cpp PROPERTIES COMPILE_DEFINITIONS
+    "RINGFORT_MPIRUN=\"${MPIEXEC_EXECUTABLE}\";RINGFORT_MPI_RANKS=\"$<TARGET_FILE:ringfort-mpi-ranks>\";\
+RINGFORT_MPI_LEAKS=\"${CMAKE_SOURCE_DIR}/tests/mpi/leaks.txt\"")
+  add_dependencies(ringfort-tests ringfort-mpi-ranks)
+endif()
+
 # catch.hpp is parsed once, not once per file; main.cpp needs it with CATCH_CONFIG_MAIN set.
 target_precompile_headers(ringfort-tests PRIVATE <catch2/catch.hpp>)
 target_compile_options(ringfort-tests PRIVATE -fpch-preprocess)

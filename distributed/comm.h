@@ -15,15 +15,8 @@
 #include <vector>
 
 #include "distributed/transport.h"
-#include "kernels/error.h"
 
 namespace ringfort {
-
-// The job cannot go on because of another rank; started again, it may well.
-class CommError : public Error {
- public:
-  using Error::Error;
-};
 
 // What a message is part of.
 struct Fingerprint {

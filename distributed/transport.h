@@ -9,7 +9,15 @@
 #include <span>
 #include <string>
 
+#include "kernels/error.h"
+
 namespace ringfort {
+
+// The job cannot go on because of another rank; started again, it may well.
+class CommError : public Error {
+ public:
+  using Error::Error;
+};
 
 // Streams of messages between two ranks; those of one channel arrive in the order they were sent.
 enum class Channel { kHeader, kPayload, kNotice };

@@ -15,10 +15,8 @@ struct Outcome {
   std::string output;  // stdout and stderr together
 };
 
-// environment: "NAME=value ..." in front of it.
-inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
-  const std::string command = environment + " " + RINGFORT_PROGRAM + " " + arguments + " 2>&1";
-  std::FILE* pipe = ::popen(command.c_str(), "r");
+inline Outcome run_command(const std::string& command) {
+  std::FILE* pipe = ::popen((command + " 2>&1").c_str(), "r");
   REQUIRE(pipe != nullptr);
   Outcome outcome;
   std::array<char, 4096> buffer;
@@ -28,6 +26,11 @@ inline Outcome run_program(const std::string& arguments, const std::string& envi
   if (WIFEXITED(status)) outcome.exit_code = WEXITSTATUS(status);
   if (WIFSIGNALED(status)) outcome.exit_code = 128 + WTERMSIG(status);
   return outcome;
+}
+
+// environment: "NAME=value ..." in front of it.
+inline Outcome run_program(const std::string& arguments, const std::string& environment = "") {
+  return run_command(environment + " " + RINGFORT_PROGRAM + " " + arguments);
 }
 
 // One sentence on one line, with the program's name in front.

@@ -1,10 +1,12 @@
 // The program: parse, run, and turn an error into one sentence on stderr. Exit codes: 0 done, 1
 // failed, 2 the command line is wrong, 3 training stopped because it collapsed, 4 it was stopped
-// and can be resumed.
+// and can be resumed, 5 another rank of the job failed: it can be resumed.
 #include <fmt/format.h>
 
 #include <exception>
+#include <thread>
 
+#include "distributed/launch.h"
 #include "tools/cli.h"
 #include "tools/report.h"
 
@@ -49,6 +51,10 @@ int main(int argc, char** argv) {
     return std::visit([](const auto& chosen) { return ringfort::run(chosen); }, command);
   } catch (const ringfort::UsageError& error) {
     return ringfort::complain(error.what(), 2);
+  } catch (const ringfort::CommError& error) {
+    const int exit_code = ringfort::complain(error.what(), ringfort::kRestartExitCode);
+    std::this_thread::sleep_for(ringfort::kRestartExitPause);
+    return exit_code;
   } catch (const std::exception& error) {
     return ringfort::complain(error.what(), 1);
   }
