@@ -103,7 +103,8 @@ StepOptions StepSchedule::at(int64_t step) const {
   return {{.lr = lr(step),
            .momentum = momentum(schedule_, step),
            .averaging = averaging(ema_decay_, ema_warmup_steps_, step)},
-          step >= awp_from_};
+          step >= awp_from_,
+          step};
 }
 
 }  // namespace ringfort

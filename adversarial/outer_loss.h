@@ -52,7 +52,9 @@ std::vector<SeenImages> seen_images(const OuterLoss& outer, const OuterBatch& ba
 // Writes the gradient of the loss with respect to the parameters, or adds it where
 // options.accumulate says so. images: that the mean is over, at least N. With a natural_weight the
 // pass of x_adv is over, and its memory free, before that of x_nat begins; TRADES has both at once.
+// on_ready: as Pass::OnReady, when all passes have added what they have to a parameter's gradient.
 OuterResult outer_gradient(Exec& exec, Pool& pool, Model& model, const OuterLoss& outer,
-                           const OuterBatch& batch, PassOptions options, int64_t images);
+                           const OuterBatch& batch, PassOptions options, int64_t images,
+                           const Pass::OnReady& on_ready = {});
 
 }  // namespace ringfort

@@ -52,7 +52,8 @@ struct Recipe {
   // optimisation
   int epochs = 15;
   int64_t max_steps = 0;    // 0: all epochs; otherwise the schedule spans no more than these steps
-  int batch_size = 128;     // images per step
+  int batch_size = 128;     // images per step, of all ranks together
+  int batch_per_rank = 0;   // images per step and rank; 0: batch_size by the ranks
   int micro_batches = 1;    // into which a step's batch is cut: gradient accumulation
   std::string opt = "sgd";  // sgd | lars | adam | adamw | lamb
   double lr = 0.1;          // peak learning rate
@@ -96,6 +97,20 @@ struct Recipe {
   int val_attack_steps = 10;         // held-out PGD at each epoch's end
   int max_skipped = 10;              // steps without a finite gradient after which training stops
   int64_t save_every = 1000;         // steps between saved states; 0: only where it is stopped
+
+  // ranks: how their gradients are exchanged (distributed/compressor.h)
+  std::string compressor = "none";
+  int compressor_bits = 0;                 // 0: the compressor's usual
+  int64_t compressor_bucket = 0;           // elements with one scale; 0: the compressor's usual
+  std::string compressor_norm = "max";     // max | l2
+  double compressor_share = 0.01;          // top-k, random-k
+  int compressor_rank = 2;                 // power-sgd
+  std::string error_feedback = "default";  // default (where it is needed) | true | false
+  std::string exchange = "auto";           // auto | ring | sra | gather
+  double bucket_mb = 25;                   // of the gradient, exchanged while backward goes on
+  std::string norm_statistics = "local";  // local | joint: whose images batch norms see in training
+  std::string comm = "auto";              // auto | threads | mpi | nccl
+  double comm_timeout = 600;              // seconds that ranks wait for each other
 
   // numbers and machine
   std::string dtype = "float32";         // float32 | bfloat16

@@ -21,25 +21,23 @@ int decoding_threads(const Recipe& recipe, const Exec& exec) {
   return recipe.workers > 0 ? recipe.workers : exec.threads();
 }
 
-int64_t probe_images(const Recipe& recipe) {
-  return std::min(recipe.probe_samples, recipe.hold_out);
-}
-
 }  // namespace
 
 double Trainer::now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure)
+Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure,
+                 Comm* comm)
     : exec_(exec),
       recipe_(recipe),
       data_(data),
       measure_(std::move(measure)),
       pool_(exec.device()),
       split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
+      comm_(comm),
       method_(make_method(recipe)),
-      collapse_(recipe.collapse_drop, probe_images(recipe)) {
+      collapse_(recipe.collapse_drop, probe_images()) {
   require_consistent(data);
   if (!measure_)
     measure_ = [this](Model& model, const AttackInput& images, int steps) {
@@ -48,6 +46,10 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   require(recipe.micro_batches >= 1 && recipe.batch_size % recipe.micro_batches == 0,
           "train: a batch of {} cannot be cut into {} equal micro-batches", recipe.batch_size,
           recipe.micro_batches);
+  require(recipe.batch_size / recipe.micro_batches % ranks() == 0,
+          "train: {} images cannot be shared out equally among {} ranks; make --batch-size a "
+          "multiple of --micro-batches ({}) times the ranks, or give --batch-per-rank",
+          recipe.batch_size, ranks(), recipe.micro_batches);
   const Dtype dtype = parse_dtype(recipe.dtype);
   ModelSpec spec;
   spec.name = recipe.model;
@@ -62,8 +64,10 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   const bool copy = dtype == Dtype::kBFloat16 || attack_dtype(recipe) == Dtype::kBFloat16;
   model_ = make_model(spec, {.bfloat16_copy = copy, .device = exec.device()});
   initialize(exec, model_->params(), recipe.seed);
-  step_ = std::make_unique<TrainingStep>(exec, *model_, method_, make_optimizer(recipe), dtype,
-                                         recipe.micro_batches);
+  join_ranks();
+  step_ = std::make_unique<TrainingStep>(
+      exec, *model_, method_, make_optimizer(recipe), dtype, recipe.micro_batches,
+      StepRanks{reducer_.get(), reducer_ && recipe.norm_statistics == "joint"});
   step_->optimizer().restart_average(exec);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
@@ -73,6 +77,8 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
                     .seed = recipe.seed,
                     .shuffle = true,
                     .drop_last = true,
+                    .rank = rank(),
+                    .ranks = ranks(),
                     .workers = decoding_threads(recipe, exec),
                     .random_resized_crop = recipe.augment == "random-resized-crop"});
   require(steps_per_epoch() > 0, "train: {} training images do not fill one batch of {}",
@@ -81,8 +87,12 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   if (recipe.max_steps > 0) total_steps_ = std::min(total_steps_, recipe.max_steps);
   schedule_ = StepSchedule(recipe, total_steps_, steps_per_epoch());
   if (recipe.hold_out == 0) return;
-  validation_ = make_input(exec, pool_, data, split_.held_out, &broken_held_out_);
-  const int64_t probed = probe_images(recipe);
+  validation_ = make_input(exec, pool_, data, held_out_part(recipe.hold_out), &broken_held_out_);
+  const int64_t probed = probe_images();
+  if (ranks() > 1) {  // parts of the first images held out, of which this rank may validate none
+    probe_ = make_input(exec, pool_, data, held_out_part(probed));
+    return;
+  }
   probe_ = {validation_.x_nat.samples(0, probed), validation_.labels.samples(0, probed),
             validation_.samples.samples(0, probed)};
 }
@@ -107,6 +117,7 @@ double Trainer::under_validation_attack(Model& model, const AttackInput& images,
 
 TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserver& observer) {
   take_init();
+  require_same_weights();
   folder_ = folder;
   observer_ = &observer;
   const std::string header = fmt::format(
@@ -122,9 +133,11 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
     epoch = static_cast<int>(std::max<int64_t>(result_.steps - 1, 0) / per_epoch);
     first_step = result_.steps - epoch * per_epoch;
     observer_->on_resume(header, *resumed_, result_.steps);
+    if (!resume_note_.empty()) observer_->on_message(resume_note_);
   } else {
     started_ = epoch_started_ = record_started_ = now();
     observer_->on_start(header);
+    if (reducer_) observer_->on_message(reducer_->describe());
     if (!broken_held_out_.empty())
       observer_->on_message("of the images held out, " + describe(broken_held_out_));
   }
@@ -135,7 +148,7 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
   result_.best = best_;
   result_.seconds = now() - started_;
   exec_.plans().save();
-  if (!result_.interrupted) {
+  if (!result_.interrupted && rank() == 0) {
     observer_->on_end(result_.collapsed);
     remove_states(folder_);
   }
@@ -173,6 +186,7 @@ AttackInput Trainer::next_input(uint32_t epoch) {
 
 void Trainer::run_step(uint32_t epoch) {
   const StepOptions options = schedule_.at(result_.steps);
+  step_->wish_to_stop(observer_->stop_requested());
   for (int part = 0; part < recipe_.micro_batches; ++part) {
     step_->begin_data();
     step_->run(next_input(epoch), options);
@@ -195,7 +209,7 @@ bool Trainer::run_epoch(int epoch, int64_t first_step) {
   while (healthy && result_.steps < end) {
     run_step(key);
     healthy = after_step();
-    const bool stop = observer_->stop_requested();
+    const bool stop = reducer_ ? step_->any_wished_to_stop() : observer_->stop_requested();
     if (healthy && (stop || (recipe_.save_every > 0 && result_.steps % recipe_.save_every == 0)))
       save_state_file();
     if (healthy && stop) {
@@ -244,7 +258,9 @@ bool Trainer::record_steps(bool probe) {
 
 // Runs the probe; false where training must stop.
 bool Trainer::healthy_after_probe(StepRecord& record) {
-  record.probe_accuracy = measure_(*model_, probe_, 10);
+  const double probed = static_cast<double>(probe_.x_nat.shape().n);
+  record.probe_accuracy =
+      share_of_all(measure_(*model_, probe_, 10) * probed, probed, "the collapse probe");
   // Standard training is not meant to be robust; that it is not is no collapse.
   if (!method_.inner) return true;
   const auto sentence = collapse_.observe(*record.probe_accuracy, record.accuracy, record.step);
@@ -273,6 +289,7 @@ void Trainer::go_back() {
 
 void Trainer::finish_epoch(int epoch) {
   take_totals();  // of the steps since the last record
+  share_statistics();
   EpochRecord record;
   record.epoch = epoch + 1;
   record.step = result_.steps;
@@ -287,6 +304,7 @@ void Trainer::finish_epoch(int epoch) {
   record.memory = memory().total();
   record.seconds = now() - started_;
   observer_->on_epoch(record);
+  if (reducer_) observer_->on_message(exchange_text());
   if (!broken_of_epoch_.empty())
     observer_->on_message(fmt::format("in epoch {}, {}", record.epoch, describe(broken_of_epoch_)));
   // A network that answers every class alike has this loss.
@@ -340,8 +358,12 @@ void Trainer::validate_and_save(EpochRecord& record) {
     const auto labels = to_vector<int32_t>(exec_, validation_.labels);
     int64_t correct = 0;
     for (size_t i = 0; i < predictions.size(); ++i) correct += predictions[i] == labels[i];
-    record.clean_accuracy = static_cast<double>(correct) / static_cast<double>(predictions.size());
-    record.robust_accuracy = measure_(*model_, validation_, recipe_.val_attack_steps);
+    const auto images = static_cast<double>(predictions.size());
+    record.clean_accuracy =
+        share_of_all(static_cast<double>(correct), images, "clean images held out");
+    record.robust_accuracy =
+        share_of_all(measure_(*model_, validation_, recipe_.val_attack_steps) * images, images,
+                     "attacked images held out");
   }
   record.best = best_.observe(record.epoch, record.robust_accuracy);
   std::string weights;
@@ -352,6 +374,7 @@ void Trainer::validate_and_save(EpochRecord& record) {
 }
 
 void Trainer::save(const char* name, const EpochRecord& record, const std::string& weights) {
+  if (rank() != 0) return;
   std::map<std::string, std::string> metadata = {{"ringfort.version", std::string(version())},
                                                  {"ringfort.dataset", data_.name},
                                                  {"ringfort.epoch", std::to_string(record.epoch)}};

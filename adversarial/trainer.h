@@ -35,8 +35,12 @@ using RobustAccuracy = std::function<double(Model& model, const AttackInput& ima
 class Trainer {
  public:
   // Checks the recipe against the data; writes nothing. measure: what the collapse probes and the
-  // choice of the best epoch go by; where it is empty, validation_attack().
-  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure = {});
+  // choice of the best epoch go by; where it is empty, validation_attack(). comm: the ranks of the
+  // job, each of which has a Trainer of the same recipe and data; null: this is the only one. Rank
+  // 0 alone writes files and has an observer that needs to hear anything; every observer is asked
+  // whether to stop.
+  Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAccuracy measure = {},
+          Comm* comm = nullptr);
   ~Trainer();
 
   // Takes up a training where a state file of the same recipe left it: everything that follows has
@@ -77,8 +81,22 @@ class Trainer {
   int64_t steps_per_epoch() const {
     return feed_->loader().batches_per_epoch() / recipe_.micro_batches;
   }
-  // Images that go through the network together.
-  int64_t pass_images() const { return recipe_.batch_size / recipe_.micro_batches; }
+  // Images that go through the network together, on this rank.
+  int64_t pass_images() const { return recipe_.batch_size / recipe_.micro_batches / ranks(); }
+
+  // --- other ranks: trainer_ranks.cpp ---
+  int rank() const { return comm_ != nullptr ? comm_->rank() : 0; }
+  int ranks() const { return comm_ != nullptr ? comm_->size() : 1; }
+  void join_ranks();
+  // This rank's part of the first `count` images held out.
+  std::span<const int64_t> held_out_part(int64_t count) const;
+  int64_t probe_images() const { return std::min(recipe_.probe_samples, recipe_.hold_out); }
+  void require_same_weights();
+  double share_of_all(double hits, double images, const char* what);
+  void share_statistics();
+  std::vector<std::pair<std::string, Tensor>> state_of_ranks();
+  void resume_rank(const SafetensorsFile& file);
+  std::string exchange_text();
   bool run_epoch(int epoch, int64_t first_step);
   void run_step(uint32_t epoch);
   bool after_step();
@@ -106,6 +124,8 @@ class Trainer {
   TrainingObserver* observer_ = nullptr;
   Pool pool_;
   HoldOut split_;
+  Comm* comm_ = nullptr;
+  std::unique_ptr<Reducer> reducer_;  // where there are several ranks
   std::unique_ptr<Model> model_;
   TrainingMethod method_;
   std::unique_ptr<TrainingStep> step_;
@@ -123,6 +143,7 @@ class Trainer {
   int64_t total_steps_ = 0;
   int64_t skipped_ = 0;                 // steps that changed nothing
   double started_ = 0;                  // seconds on the steady clock
+  std::string resume_note_;             // told when training goes on
   std::optional<std::string> resumed_;  // what the observer had kept in the state
   bool init_taken_ = false;
 };

@@ -34,6 +34,8 @@ std::string Trainer::progress() const {
   for (const BrokenImage& image : broken_of_epoch_)
     broken.push_back({image.sample, image.replaced_by, image.reason});
   const Json json = {
+      {"ranks", ranks()},
+      {"last_lr", reducer_ ? reducer_->last_lr() : 0},
       {"steps", result_.steps},
       {"total_steps", total_steps_},
       {"skipped", skipped_},
@@ -50,7 +52,13 @@ std::string Trainer::progress() const {
 }
 
 void Trainer::save_state_file() {
-  save_state(state_path(folder_, result_.steps), exec_.device(), state(),
+  const auto of_ranks = state_of_ranks();  // all take part
+  if (rank() != 0) return;
+  std::vector<NamedView> all = state();
+  for (const auto& [name, tensor] : of_ranks) all.push_back({name, tensor});
+  if (reducer_)
+    for (NamedView& part : reducer_->common_state()) all.push_back(std::move(part));
+  save_state(state_path(folder_, result_.steps), exec_.device(), all,
              {{kProgress, progress()}, {kObserver, observer_->on_save()}});
   remove_old_states(folder_);
 }
@@ -81,6 +89,8 @@ void Trainer::resume(const std::filesystem::path& path) {
     const auto mean = json.at("mean").get<std::vector<float>>();
     const auto std = json.at("std").get<std::vector<float>>();
     load_state(file, exec_.device(), state());
+    if (reducer_) reducer_->resume(json.at("last_lr").get<double>());
+    resume_rank(file);
     model_->set_normalization(mean, std);
     result_.steps = steps;
     skipped_ = json.at("skipped").get<int64_t>();

@@ -3,11 +3,30 @@
 #include <array>
 
 #include "adversarial/attack_steps.h"
+#include "engine/transfer.h"
 #include "kernels/device_memory.h"
 #include "kernels/phase_clock.h"
 #include "kernels/step_totals.h"
 
 namespace ringfort {
+namespace {
+
+// float32 or float64, through the host.
+std::vector<double> to_doubles(Exec& exec, const View& view) {
+  if (view.dtype == Dtype::kFloat64) return to_vector<double>(exec, view);
+  const std::vector<float> values = to_vector<float>(exec, view);
+  return {values.begin(), values.end()};
+}
+void from_doubles(Exec& exec, const View& view, const std::vector<double>& values) {
+  const std::vector<float> narrow(values.begin(), values.end());
+  if (view.dtype == Dtype::kFloat64)
+    to_device(exec, view, values.data());
+  else
+    to_device(exec, view, narrow.data());
+  synchronize(exec);  // before the host's copy goes
+}
+
+}  // namespace
 
 StepTotals& StepTotals::operator+=(const StepTotals& other) {
   loss += other.loss;
@@ -27,7 +46,8 @@ PhaseSeconds StepTotals::mean_seconds() const {
 }
 
 TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& method,
-                           const OptimizerOptions& optimizer, Dtype dtype, int micro_batches)
+                           const OptimizerOptions& optimizer, Dtype dtype, int micro_batches,
+                           const StepRanks& ranks)
     : exec_(exec),
       attack_pool_(exec.device()),
       training_pool_(exec.device()),
@@ -35,11 +55,18 @@ TrainingStep::TrainingStep(Exec& exec, Model& model, const TrainingMethod& metho
       outer_(method.outer),
       dtype_(dtype),
       micro_batches_(micro_batches),
+      ranks_(ranks),
       optimizer_(model.params(), optimizer) {
   require(micro_batches >= 1 && (micro_batches == 1 || method.weight_perturbation == 0),
           "train: weight perturbation needs the gradient of a whole batch and cannot be combined "
           "with {} micro-batches per step",
           micro_batches);
+  if (ranks.joint_norms)
+    sum_over_ranks_ = [this](Exec& own, const View& sums) {
+      std::vector<double> values = to_doubles(own, sums);
+      ranks_.reducer->sum(values, "sums of batch norms");
+      from_doubles(own, sums, values);
+    };
   if (method.inner) attack_.emplace(exec, attack_pool_, model, *method.inner);
   if (method.weight_perturbation > 0)
     perturbation_.emplace(model.params(), method.weight_perturbation);
@@ -84,10 +111,16 @@ void TrainingStep::run(const AttackInput& batch, const StepOptions& options) {
   if (work.first) {
     copy_view(exec_, statistics_, params.flat_statistics());
     optimizer_.set(exec_, options.update);
+    step_number_ = options.step;
   }
   begin(Phase::kAttack);
   take_batch(batch);
-  graph_for(work).run(batch.x_nat.shape());
+  if (ranks_.reducer == nullptr) {
+    graph_for(work).run(batch.x_nat.shape());
+  } else {  // not recorded: buckets of the gradient leave while backward runs
+    if (work.last) ranks_.reducer->begin(options.step, options.update.lr);
+    train(work);
+  }
   // A replay does not say so itself.
   params.master_and_copy_changed();
   params.statistics_changed();
@@ -128,13 +161,21 @@ OuterResult TrainingStep::gradient(const Work& work, BnMode bn, const Watch* wat
   PassOptions options{Wrt::kParams, bn, dtype_};
   options.accumulate = !work.first;
   options.watch = watch;
-  return outer_gradient(exec_, training_pool_, model_, outer_, batch_, options,
-                        batch_.x_adv.shape().n * micro_batches_);
+  Pass::OnReady on_ready;
+  int64_t images = batch_.x_adv.shape().n * micro_batches_;
+  if (ranks_.reducer != nullptr) {
+    images *= ranks_.reducer->ranks();
+    if (ranks_.joint_norms) options.sum_over_ranks = &sum_over_ranks_;
+    if (work.last && bn == BnMode::kBatchAndUpdate)
+      on_ready = [this](ParamId id) { ranks_.reducer->ready(id); };
+  }
+  return outer_gradient(exec_, training_pool_, model_, outer_, batch_, options, images, on_ready);
 }
 
 OuterResult TrainingStep::final_gradient(const Work& work, const Watch* watch) {
   if (work.perturb) {
     gradient(work, BnMode::kBatch, watch);
+    if (ranks_.reducer != nullptr) ranks_.reducer->sum_gradient(step_number_);
     perturbation_->perturb(exec_);
     if (watch != nullptr) (*watch)("the perturbed weights", model_.params().flat_master());
   }
@@ -158,12 +199,25 @@ void TrainingStep::train(const Work& work) {
   if (work.last) finish_step(work);
 }
 
+// From here on gradient, loss and right answers are those of all ranks: whether the step counts is
+// decided by the same numbers everywhere.
+void TrainingStep::exchange_totals() {
+  std::array<double, 3> sums{};
+  to_host(exec_, sums.data(), sums_);
+  sums[2] = wish_;
+  ranks_.reducer->finish(sums);
+  wishes_ = sums[2];
+  to_device(exec_, sums_, sums.data());
+}
+
 void TrainingStep::finish_step(const Work& work) {
   begin(Phase::kUpdate);
+  if (ranks_.reducer != nullptr) exchange_totals();
   const View from = work.perturb ? perturbation_->weights() : View{};
   optimizer_.step(exec_, sums_.view().samples(0, 1), from);
   keep_unless_finite(exec_, model_.params().flat_statistics(), statistics_, optimizer_.check());
-  const int64_t images = batch_.x_adv.shape().n * micro_batches_;
+  const int ranks = ranks_.reducer != nullptr ? ranks_.reducer->ranks() : 1;
+  const int64_t images = batch_.x_adv.shape().n * micro_batches_ * ranks;
   add_step(exec_, totals_, sums_, optimizer_.check(), images);
   begin_phase(exec_, clock_, 0);
 }

@@ -7,6 +7,7 @@
 #include "adversarial/method.h"
 #include "adversarial/phases.h"
 #include "adversarial/weight_perturbation.h"
+#include "distributed/reducer.h"
 #include "engine/optimizer.h"
 
 namespace ringfort {
@@ -29,9 +30,17 @@ struct StepTotals {
   StepTotals& operator+=(const StepTotals& other);
 };
 
+// The other ranks of a training, each of which has its part of every batch.
+struct StepRanks {
+  Reducer* reducer = nullptr;  // null: there are none; outlives the step
+  bool joint_norms = false;    // batch norms of the training pass see the images of all ranks
+};
+
 struct StepOptions {
   UpdateOptions update = {};
   bool perturb = true;  // the weights, where the method does that at all
+  int64_t step =
+      0;  // its number, from 0: between ranks all random numbers of a step follow from it
 };
 
 // What one step of training does to a batch; the benches time it alone.
@@ -41,7 +50,8 @@ class TrainingStep {
   // accumulation); its norms see each alone. Errors: several together with weight perturbation,
   // which needs the whole batch's gradient first.
   TrainingStep(Exec& exec, Model& model, const TrainingMethod& method,
-               const OptimizerOptions& optimizer, Dtype dtype, int micro_batches = 1);
+               const OptimizerOptions& optimizer, Dtype dtype, int micro_batches = 1,
+               const StepRanks& ranks = {});
   TrainingStep(const TrainingStep&) = delete;  // its graphs hold its address
   TrainingStep& operator=(const TrainingStep&) = delete;
 
@@ -62,7 +72,12 @@ class TrainingStep {
   // pool: not one of the graphs'.
   void observe_statistics(Pool& pool, const AttackInput& batch, int64_t number);
 
-  // Of the steps since the last call; waits until they are done.
+  // Between ranks: each says before a step whether it wishes to stop, and after the step all know
+  // alike whether any did.
+  void wish_to_stop(bool wishes) { wish_ = wishes ? 1 : 0; }
+  bool any_wished_to_stop() const { return wishes_ > 0; }
+
+  // Of the steps since the last call, over all ranks; waits until they are done.
   StepTotals take_totals();
 
   // What it carries from step to step beside the weights and the optimizer: the totals since the
@@ -92,6 +107,7 @@ class TrainingStep {
   OuterResult gradient(const Work& work, BnMode bn, const Watch* watch);
   OuterResult final_gradient(const Work& work, const Watch* watch = nullptr);
   void train(const Work& work);
+  void exchange_totals();
   void finish_step(const Work& work);
   Graph& graph_for(const Work& work);
 
@@ -103,6 +119,10 @@ class TrainingStep {
   Dtype dtype_;
   int micro_batches_;
   int next_ = 0;  // micro-batch of the step
+  const StepRanks ranks_;
+  SumOverRanks sum_over_ranks_;  // for joint norms
+  int64_t step_number_ = 0;
+  double wish_ = 0, wishes_ = 0;
   std::optional<TrainingAttack> attack_;
   std::optional<WeightPerturbation> perturbation_;
   Optimizer optimizer_;

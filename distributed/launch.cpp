@@ -14,14 +14,15 @@ namespace {
 
 struct Launcher {
   const char* name;
-  const char *rank, *size, *local_rank;
+  const char *rank, *size, *local_rank, *local_size;
 };
 
 constexpr Launcher kMpirun{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-                           "OMPI_COMM_WORLD_LOCAL_RANK"};
-constexpr Launcher kPmi{"PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"};
-constexpr Launcher kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"};
-constexpr Launcher kSrun{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"};
+                           "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE"};
+constexpr Launcher kPmi{"PMI", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID", "MPI_LOCALNRANKS"};
+constexpr Launcher kTorchrun{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
+constexpr Launcher kSrun{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID",
+                         "SLURM_NTASKS_PER_NODE"};
 
 using Variable = std::function<const char*(const char*)>;
 
@@ -50,7 +51,8 @@ std::optional<Launch> read_launcher(const Variable& variable, const Launcher& la
   require(local_rank <= *rank,
           "{} is {} and {} is {}: a machine cannot have more ranks than there are",
           launcher.local_rank, local_rank, launcher.rank, *rank);
-  return Launch{launcher.name, *rank, *size, local_rank};
+  const int local_size = read_number(variable, launcher.local_size).value_or(1);
+  return Launch{launcher.name, *rank, *size, local_rank, std::max(local_size, 1)};
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ struct Launch {
   int rank = 0;
   int size = 1;
   int local_rank = 0;  // among those on the same machine
+  int local_size = 1;  // how many those are, where the launcher says so
 };
 
 // Variables of Open MPI (OMPI_COMM_WORLD_RANK ...), PMI (PMI_RANK ...), torchrun (RANK,

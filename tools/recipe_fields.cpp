@@ -80,7 +80,10 @@ std::vector<RecipeField> optimizer_fields() {
       {"optimizer", "epochs", &Recipe::epochs, "passes over the training images", {1, 1e6}},
       {"optimizer", "max-steps", &Recipe::max_steps,
        "train this many steps at most, with the schedule over them; 0: all epochs", {0, kMaxCount}},
-      {"optimizer", "batch-size", &Recipe::batch_size, "images per step", {1, 1e6}},
+      {"optimizer", "batch-size", &Recipe::batch_size, "images per step, of all ranks together",
+       {1, 1e6}},
+      {"optimizer", "batch-per-rank", &Recipe::batch_per_rank,
+       "images per step and rank, in place of batch-size; 0: batch-size is shared out", {0, 1e6}},
       {"optimizer", "micro-batches", &Recipe::micro_batches,
        "parts into which a step's images are cut, their gradients averaged", {1, 1e6}},
       {"optimizer", "opt", &Recipe::opt, "optimizer", {}, {"sgd", "lars", "adam", "adamw", "lamb"}},
@@ -160,6 +163,41 @@ std::vector<RecipeField> controller_fields() {
   };
 }
 
+std::vector<RecipeField> distributed_fields() {
+  return {
+      {"distributed", "compressor", &Recipe::compressor,
+       "how gradients travel between ranks: none, fp16, bf16, qsgd, natural, natural-dithering, "
+       "sign-majority, ef-sign, terngrad, top-k, random-k, power-sgd; top-k+natural: what is kept "
+       "in a second encoding"},
+      {"distributed", "compressor-bits", &Recipe::compressor_bits,
+       "qsgd, natural-dithering: bits per element; 0: 8 and 4", {0, 8}},
+      {"distributed", "compressor-bucket", &Recipe::compressor_bucket,
+       "elements that share a scale, or of which a share is kept; 0: the compressor's usual",
+       {0, kMaxCount}},
+      {"distributed", "compressor-norm", &Recipe::compressor_norm,
+       "qsgd, natural-dithering: what elements are multiples of", {}, {"max", "l2"}},
+      {"distributed", "compressor-share", &Recipe::compressor_share,
+       "top-k, random-k: share of the elements that travel", {0, 1, true}},
+      {"distributed", "compressor-rank", &Recipe::compressor_rank,
+       "power-sgd: rank of the factors", {1, 1024}},
+      {"distributed", "error-feedback", &Recipe::error_feedback,
+       "what was left out is added to the next gradient; default: where the compressor needs it",
+       {}, {"default", "true", "false"}},
+      {"distributed", "exchange", &Recipe::exchange,
+       "algorithm that adds gradients up; auto: the fastest by the cost model", {},
+       {"auto", "ring", "sra", "gather"}},
+      {"distributed", "bucket-mb", &Recipe::bucket_mb,
+       "MB of gradient that are exchanged together, while backward goes on", {0, 1e5, true}},
+      {"distributed", "norm-statistics", &Recipe::norm_statistics,
+       "batch norms of the training pass see a rank's own images or those of all", {},
+       {"local", "joint"}},
+      {"distributed", "comm", &Recipe::comm, "what carries messages between ranks", {},
+       {"auto", "threads", "mpi", "nccl"}},
+      {"distributed", "comm-timeout", &Recipe::comm_timeout,
+       "seconds that a rank waits for another before it gives up", {0, 1e6, true}},
+  };
+}
+
 std::vector<RecipeField> machine_fields() {
   return {
       {"machine", "dtype", &Recipe::dtype, "numbers of the training pass", {},
@@ -180,8 +218,8 @@ std::vector<RecipeField> machine_fields() {
 
 std::vector<RecipeField> all_fields() {
   std::vector<RecipeField> all;
-  for (auto part :
-       {data_and_model_fields, attack_fields, optimizer_fields, controller_fields, machine_fields})
+  for (auto part : {data_and_model_fields, attack_fields, optimizer_fields, controller_fields,
+                    distributed_fields, machine_fields})
     for (RecipeField& field : part()) all.push_back(std::move(field));
   return all;
 }

@@ -56,7 +56,8 @@ void finish(const std::filesystem::path& folder) {
   if (!std::filesystem::exists(folder / kReportFile, none)) write_report(folder);
 }
 
-bool resume_newest(Trainer& trainer, const std::filesystem::path& folder) {
+std::optional<std::filesystem::path> resume_newest(Trainer& trainer,
+                                                   const std::filesystem::path& folder) {
   const auto states = state_files(folder);
   std::string reason;
   for (const auto& path : states) try {
@@ -64,13 +65,13 @@ bool resume_newest(Trainer& trainer, const std::filesystem::path& folder) {
       if (!reason.empty())
         fmt::print(stderr, "ringfort: {}; the state before it is taken: {}\n", reason,
                    path.filename().string());
-      return true;
+      return path;
     } catch (const Error& error) {
       reason = error.what();
     }
   require(states.empty(), "--resume: no state of the run in '{}' can be read: {}", folder.string(),
           reason);
-  return false;
+  return std::nullopt;
 }
 
 }  // namespace ringfort

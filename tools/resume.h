@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
 #include "adversarial/trainer.h"
 #include "tools/commands.h"
@@ -19,7 +20,9 @@ bool goes_on(const TrainCommand& command, const Recipe& recipe);
 void finish(const std::filesystem::path& folder);
 
 // Takes up the newest state in the folder that can be read; what is wrong with newer ones is told.
-// Errors: there are states, and none can be read. False: none has been saved yet.
-bool resume_newest(Trainer& trainer, const std::filesystem::path& folder);
+// Errors: there are states, and none can be read. Returns which it is, or nothing where none has
+// been saved yet.
+std::optional<std::filesystem::path> resume_newest(Trainer& trainer,
+                                                   const std::filesystem::path& folder);
 
 }  // namespace ringfort
