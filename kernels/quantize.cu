@@ -11,7 +11,6 @@ using namespace quantizers;
 constexpr int kGroup = 8;  // codes that are packed together
 
 HD inline int64_t packed_bytes(int64_t codes, int bits) { return (codes * bits + 7) / 8; }
-HD inline int low_bits(int bits) { return bits < 8 ? bits : 8; }
 
 // --- packing ---
 
@@ -32,29 +31,39 @@ HD inline void unpack(const std::byte* from, uint32_t* codes, int count, int bit
     codes[j] |= (static_cast<uint32_t>(word >> (j * bits)) & ((1u << bits) - 1)) << shift;
 }
 
-// Group `group` of the chunk's codes. Whole bytes are stored as they are; other codes in two
-// planes, the low eight bits of each and what is above.
-template <bool kPack, class Bytes>
-HD void move_group(Bytes* codes_begin, int64_t group, uint32_t* codes, int count, int bits) {
-  Bytes* at = codes_begin + group * bits;
-  if (bits % 8 == 0) {
-    const int size = bits / 8;
-    for (int j = 0; j < count; ++j) {
-      if constexpr (kPack)
-        memcpy(at + j * size, codes + j, static_cast<size_t>(size));
-      else
-        memcpy(codes + j, at + j * size, static_cast<size_t>(size));
-    }
-    return;
+template <class T>
+HD void store_whole(std::byte* to, const uint32_t* codes, int count) {
+  for (int j = 0; j < count; ++j) {
+    const T code = static_cast<T>(codes[j]);
+    memcpy(to + j * static_cast<int>(sizeof(T)), &code, sizeof(T));
   }
-  for (int shift = 0; shift < bits; shift += 8) {
-    const int width = low_bits(bits - shift);
-    if constexpr (kPack)
-      pack(at, codes, count, width, shift);
-    else
-      unpack(at, codes, count, width, shift);
-    at += packed_bytes(count, width);
+}
+template <class T>
+HD void load_whole(const std::byte* from, uint32_t* codes, int count) {
+  for (int j = 0; j < count; ++j) {
+    T code;
+    memcpy(&code, from + j * static_cast<int>(sizeof(T)), sizeof(T));
+    codes[j] = code;
   }
+}
+
+// The codes of a group. Whole bytes are stored as they are; other codes in two planes, the low
+// eight bits of each and what is above.
+HD inline void store_codes(std::byte* to, const uint32_t* codes, int count, int bits) {
+  if (bits == 8) return store_whole<uint8_t>(to, codes, count);
+  if (bits == 16) return store_whole<uint16_t>(to, codes, count);
+  if (bits == 32) return store_whole<uint32_t>(to, codes, count);
+  if (bits < 8) return pack(to, codes, count, bits, 0);
+  store_whole<uint8_t>(to, codes, count);
+  pack(to + count, codes, count, bits - 8, 8);
+}
+HD inline void load_codes(const std::byte* from, uint32_t* codes, int count, int bits) {
+  if (bits == 8) return load_whole<uint8_t>(from, codes, count);
+  if (bits == 16) return load_whole<uint16_t>(from, codes, count);
+  if (bits == 32) return load_whole<uint32_t>(from, codes, count);
+  if (bits < 8) return unpack(from, codes, count, bits, 0);
+  load_whole<uint8_t>(from, codes, count);
+  unpack(from + count, codes, count, bits - 8, 8);
 }
 
 HD inline void store_float(std::byte* to, float value) { memcpy(to, &value, sizeof value); }
@@ -116,13 +125,20 @@ HD void decode_chunk(const Row& row, const Rule& rule, const std::byte* wire, fl
                      float factor, bool add) {
   const float scale = Rule::kScaled ? load_float(wire) : 1;
   const std::byte* packed = wire + scale_bytes(rule);
-  row.each_group(kGroup, n, [&](int64_t first, int count) {
+  const auto decode_group = [&](int64_t first, int count) {
     uint32_t codes[kGroup] = {};
-    move_group<false>(packed, first / kGroup, codes, count, rule.bits());
+    load_codes(packed + first / kGroup * rule.bits(), codes, count, rule.bits());
+#pragma omp simd
     for (int j = 0; j < count; ++j) {
       const float value = factor * rule.value(codes[j], scale);
       x[first + j] = add ? x[first + j] + value : value;
     }
+  };
+  row.each_group(kGroup, n, [&](int64_t first, int count) {
+    if (count == kGroup)
+      decode_group(first, kGroup);  // its loops are unrolled
+    else
+      decode_group(first, count);
   });
 }
 
@@ -155,13 +171,21 @@ struct Encode {
     const float scale = Rule::kScaled ? scale_of(row, x, chunk.count, scale_kind) : 1;
     if (Rule::kScaled && row.first()) store_float(job.wire + at, scale);
     std::byte* const packed = job.wire + at + scale_bytes(rule);
-    const auto encode_group = [&](int64_t first, int count, const float* u) {
+    float* const rest = job.residual != nullptr ? job.residual + chunk.first : nullptr;
+    const auto encode_some = [&](int64_t first, int count, const float* u) {
       uint32_t codes[kGroup] = {};
+#pragma omp simd
       for (int j = 0; j < count; ++j) codes[j] = rule.code(x[first + j], scale, u[j]);
-      move_group<true>(packed, first / kGroup, codes, count, rule.bits());
-      if (job.residual == nullptr) return;
-      float* const rest = job.residual + chunk.first;
+      store_codes(packed + first / kGroup * rule.bits(), codes, count, rule.bits());
+      if (rest == nullptr) return;
+#pragma omp simd
       for (int j = 0; j < count; ++j) rest[first + j] = x[first + j] - rule.value(codes[j], scale);
+    };
+    const auto encode_group = [&](int64_t first, int count, const float* u) {
+      if (count == kGroup)
+        encode_some(first, kGroup, u);  // its loops are unrolled
+      else
+        encode_some(first, count, u);
     };
     if constexpr (Rule::kRandom) {
       row.each_group_uniform(kGroup, job.key, job.first_stream + static_cast<uint64_t>(index),
