@@ -107,6 +107,7 @@ struct Recipe {
   int compressor_rank = 2;                 // power-sgd
   std::string error_feedback = "default";  // default (where it is needed) | true | false
   std::string exchange = "auto";           // auto | ring | sra | gather
+  std::string hierarchy = "hosts";         // hosts | flat
   double bucket_mb = 25;                   // of the gradient, exchanged while backward goes on
   std::string norm_statistics = "local";  // local | joint: whose images batch norms see in training
   std::string comm = "auto";              // auto | threads | mpi | nccl

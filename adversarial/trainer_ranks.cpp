@@ -33,6 +33,7 @@ ReducerOptions reducer_options(const Recipe& recipe) {
   if (recipe.error_feedback != "default")
     options.compressor.error_feedback = recipe.error_feedback == "true";
   options.algorithm = parse_algorithm(recipe.exchange);
+  options.flat = recipe.hierarchy == "flat";
   options.bucket_bytes = static_cast<int64_t>(recipe.bucket_mb * (1 << 20));
   options.seed = recipe.seed;
   return options;

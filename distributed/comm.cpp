@@ -1,6 +1,7 @@
 #include "distributed/comm.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace ringfort {
 namespace {
@@ -37,12 +38,29 @@ struct Comm::Peer {
 };
 
 Comm::Comm(std::unique_ptr<Transport> transport, CommOptions options)
-    : transport_(std::move(transport)), options_(options), peers_(static_cast<size_t>(size())) {
+    : owned_(std::move(transport)),
+      transport_(owned_.get()),
+      members_(static_cast<size_t>(transport_->size())),
+      rank_(transport_->rank()),
+      options_(options),
+      peers_(members_.size()) {
+  std::iota(members_.begin(), members_.end(), 0);
   require(options.deadline > 0 && options.grace > 0,
           "comm: the deadline is {} s and the grace {} s; both must be positive", options.deadline,
           options.grace);
   for (int peer = 0; peer < size(); ++peer)
     if (peer != rank()) await_notice(peer);
+}
+
+Comm::Comm(Comm& all, std::vector<int> members)
+    : transport_(all.transport_),
+      all_(&all.root()),
+      members_(std::move(members)),
+      options_(all.options_) {
+  for (int& member : members_) member = all.in_all(member);
+  const auto own = std::find(members_.begin(), members_.end(), transport_->rank());
+  require(own != members_.end(), "comm: rank {} is not among the members", transport_->rank());
+  rank_ = static_cast<int>(own - members_.begin());
 }
 
 Comm::~Comm() = default;
@@ -60,9 +78,11 @@ Comm::Message Comm::send(int to, std::span<const std::byte> bytes) {
   message.peer_ = to;
   message.header_ = std::make_unique<Fingerprint>(current_);
   message.header_->bytes = static_cast<int64_t>(bytes.size());
-  message.header_transfer_ = transport_->send(to, Channel::kHeader, bytes_of(*message.header_));
-  message.payload_transfer_ = transport_->send(to, Channel::kPayload, bytes);
+  message.header_transfer_ =
+      transport_->send(in_all(to), Channel::kHeader, bytes_of(*message.header_));
+  message.payload_transfer_ = transport_->send(in_all(to), Channel::kPayload, bytes);
   traffic_.bytes_sent += static_cast<int64_t>(bytes.size());
+  if (all_ != nullptr) all_->traffic_.bytes_sent += static_cast<int64_t>(bytes.size());
   return message;
 }
 
@@ -73,20 +93,22 @@ Comm::Message Comm::receive(int from, std::span<std::byte> bytes) {
   message.expected_->bytes = static_cast<int64_t>(bytes.size());
   message.header_ = std::make_unique<Fingerprint>();
   message.header_transfer_ =
-      transport_->receive(from, Channel::kHeader, bytes_of(*message.header_));
-  message.payload_transfer_ = transport_->receive(from, Channel::kPayload, bytes);
+      transport_->receive(in_all(from), Channel::kHeader, bytes_of(*message.header_));
+  message.payload_transfer_ = transport_->receive(in_all(from), Channel::kPayload, bytes);
   return message;
 }
 
 void Comm::finish(Message& message) {
   if (!message.header_transfer_) return;
-  current_.bytes = message.header_->bytes;
+  current_.bytes = message.expected_ ? message.expected_->bytes : message.header_->bytes;
+  root().place_ = current_;
   await(*message.header_transfer_, message.peer_);
   if (message.expected_ && *message.header_ != *message.expected_)
-    stop(fmt::format(
-        "rank {} is at {} and rank {} at {}: all ranks must run the same program with "
-        "the same recipe",
-        rank(), describe(*message.expected_), message.peer_, describe(*message.header_)));
+    stop(
+        fmt::format("rank {} is at {} and rank {} at {}: all ranks must run the same program with "
+                    "the same recipe",
+                    transport_->rank(), describe(*message.expected_), in_all(message.peer_),
+                    describe(*message.header_)));
   await(*message.payload_transfer_, message.peer_);
   message.header_transfer_.reset();
 }
@@ -94,6 +116,7 @@ void Comm::finish(Message& message) {
 // --- waiting ---
 
 void Comm::await(Transfer& transfer, int peer) {
+  if (all_ != nullptr) return all_->await(transfer, in_all(peer));
   const Clock::time_point start = Clock::now();
   Clock::time_point looked = start;
   waits_for_ = peer;
@@ -131,7 +154,7 @@ void Comm::look_for_notices() {
 }
 
 Comm::Notice Comm::whereabouts(int64_t kind) const {
-  return {.kind = kind, .waits_for = waits_for_, .at = current_};
+  return {.kind = kind, .waits_for = waits_for_, .at = place_};
 }
 
 // Does not wait for long: whoever does not take it is past help.
@@ -170,7 +193,7 @@ void Comm::accuse(double waited) {
                             heard->waits_for);
   }
   const std::string where = fmt::format("rank {} has waited {:.0f} s for rank {} in {}", rank(),
-                                        waited, waits_for_, describe(current_));
+                                        waited, waits_for_, describe(place_));
   if (silent.empty()) stop(fmt::format("{}, and all ranks wait for each other{}", where, others));
   stop(
       fmt::format("rank {} does not answer: it is dead, stopped or cut off, or computes for longer "
@@ -179,7 +202,7 @@ void Comm::accuse(double waited) {
 }
 
 void Comm::stop(const std::string& sentence) {
-  give_up(sentence);
+  root().give_up(sentence);
   throw CommError(printable(sentence));
 }
 

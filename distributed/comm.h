@@ -42,13 +42,18 @@ struct Traffic {
 class Comm {
  public:
   explicit Comm(std::unique_ptr<Transport> transport, CommOptions options = {});
+  // Some ranks of `all`, by their numbers there, this one among them; here they count from 0 in
+  // that order. Its collectives count for themselves, on all members alike; messages go the same
+  // way, so the thread is the same. all outlives it.
+  Comm(Comm& all, std::vector<int> members);
   ~Comm();
   Comm(const Comm&) = delete;
   Comm& operator=(const Comm&) = delete;
 
-  int rank() const { return transport_->rank(); }
-  int size() const { return transport_->size(); }
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(members_.size()); }
   Transport& transport() { return *transport_; }
+  double deadline() const { return options_.deadline; }
   const Traffic& traffic() const { return traffic_; }
 
   // --- what collectives are made of ---
@@ -101,9 +106,18 @@ class Comm {
   [[noreturn]] void accuse(double waited);
   [[noreturn]] void stop(const std::string& sentence);
 
-  std::unique_ptr<Transport> transport_;
+  // The Comm of all ranks, which alone waits and listens.
+  Comm& root() { return all_ != nullptr ? *all_ : *this; }
+  int in_all(int rank) const { return members_[static_cast<size_t>(rank)]; }
+
+  std::unique_ptr<Transport> owned_;  // of the Comm of all ranks
+  Transport* transport_;
+  Comm* all_ = nullptr;
+  std::vector<int> members_;  // their ranks in the transport
+  int rank_ = 0;
   const CommOptions options_;
   Fingerprint current_;
+  Fingerprint place_;  // of all Comms' collectives the one that this rank is at
   Traffic traffic_;
   int waits_for_ = -1;       // a rank
   std::vector<Peer> peers_;  // by rank

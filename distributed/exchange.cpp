@@ -61,6 +61,23 @@ void Exchange::all_reduce(Codec& codec, const ExchangeCall& call) {
   }
 }
 
+void Exchange::broadcast(Codec& codec, float* values, const std::string& what) {
+  comm_.begin(what);
+  reserve(wire_, codec.bytes());
+  const ChunkRange all{0, codec.chunks()};
+  const ExchangeCall call{.values = values};
+  std::vector<Comm::Message> messages;
+  if (comm_.rank() == 0) {
+    encode(codec, call, all, Before::kNothing);
+    for (int to = 1; to < comm_.size(); ++to) messages.push_back(send(codec, to, all));
+    for (Comm::Message& message : messages) finish(message);
+  } else {
+    Comm::Message message = receive(codec, 0, all);
+    finish(message, wire_, 0, codec.bytes());
+  }
+  decode(codec, call, all, wire_, 0, false);  // rank 0 too: it has what the others have
+}
+
 // --- bytes ---
 
 void Exchange::reserve(Buffer& buffer, int64_t bytes) {

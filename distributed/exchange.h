@@ -48,6 +48,8 @@ class Exchange {
   Exchange(Exec& exec, Comm& comm, int parts = 0);
 
   void all_reduce(Codec& codec, const ExchangeCall& call);
+  // The values of rank 0 on all ranks, in the codec's encoding.
+  void broadcast(Codec& codec, float* values, const std::string& what);
 
   const ExchangeTimes& times() const { return times_; }
   Comm& comm() { return comm_; }

@@ -19,6 +19,15 @@ bool is_compressed(const Compressor& compressor, const Segment& segment) {
   return is_weight(segment.kind) && segment.shape.count() >= kTinyElements;
 }
 
+std::vector<std::string> hosts_of_ranks(Comm& comm) {
+  const std::string own = comm.transport().host();
+  std::vector<std::string> hosts;
+  for (const std::vector<std::byte>& name :
+       comm.all_gather_any(std::as_bytes(std::span(own)), "the ranks' machines"))
+    hosts.emplace_back(reinterpret_cast<const char*>(name.data()), name.size());
+  return hosts;
+}
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -46,6 +55,9 @@ Reducer::Reducer(Exec& exec, Comm& comm, ParamStore& params, const ReducerOption
   require(options.bucket_bytes > 0, "--bucket-mb is {} MB; it must be positive",
           options.bucket_bytes >> 20);
   if (options.algorithm) require_allowed(compressor_, *options.algorithm);
+  std::vector<std::string> hosts = options.hosts;
+  if (hosts.empty()) hosts = hosts_of_ranks(comm);
+  if (!options.flat && Hosts::are_worth_it(hosts)) hosts_.emplace(thread_exec_, comm, hosts);
   make_buckets(params, options);
   if (compressor_.error_feedback())
     error_ = zeros(pool_, params.flat_gradient().shape, Dtype::kFloat32);
@@ -87,15 +99,14 @@ void Reducer::make_buckets(const ParamStore& params, const ReducerOptions& optio
   plain_ = make_quantizer_codec(exec_.device(), parts.plain,
                                 Quantizer::make(QuantizerKind::kFloat32), kPlainChunk);
   plain_bytes_ = plain_->bytes();
-  plain_algorithm_ =
-      choose_algorithm(Compressor({}), comm_.size(), plain_->elements(), options.link);
+  plain_algorithm_ = choose_algorithm(Compressor({}), sharers(), plain_->elements(), options.link);
   algorithm_ = algorithm_for(options, compressed_elements_);
 }
 
 Algorithm Reducer::algorithm_for(const ReducerOptions& options, int64_t elements) const {
   if (options.algorithm) return *options.algorithm;
   const auto buckets = std::max<int64_t>(1, std::ssize(buckets_));
-  return choose_algorithm(compressor_, comm_.size(), elements / buckets, options.link);
+  return choose_algorithm(compressor_, sharers(), elements / buckets, options.link);
 }
 
 void Reducer::close(Bucket bucket, Parts& parts, const ReducerOptions& options) {
@@ -109,6 +120,9 @@ void Reducer::close(Bucket bucket, Parts& parts, const ReducerOptions& options) 
   }
   if (!parts.pieces.empty()) {
     bucket.codec = compressor_.make_codec(exec_.device(), parts.pieces);
+    if (hosts_)
+      bucket.dense = make_quantizer_codec(exec_.device(), parts.pieces,
+                                          Quantizer::make(QuantizerKind::kFloat32), kPlainChunk);
     parts.chunks += bucket.codec->chunks();
     compressed_bytes_ += bucket.codec->bytes();
     compressed_elements_ += bucket.codec->elements();
@@ -126,6 +140,7 @@ std::string Reducer::describe() const {
                                  comm_.transport().name(), compressor_.describe());
   if (compressor_.kind() != CompressorClass::kLowRank)
     text += fmt::format(" by {}", to_string(algorithm_));
+  if (hosts_) text += fmt::format(" between {} machines, as they are inside them", hosts_->count());
   text += fmt::format("; {} buckets, {:.2f} MB", buckets_.size(),
                       static_cast<double>(compressed_bytes_) / 1e6);
   if (compressed_bytes_ < full)
@@ -176,6 +191,13 @@ View Reducer::slice(const View& flat, const Bucket& bucket) const {
           vector_shape(bucket.end - bucket.first)};
 }
 
+void Reducer::exchange(Codec& codec, Codec* dense, const ExchangeCall& call) {
+  if (hosts_)
+    hosts_->all_reduce(codec, *dense, call);
+  else
+    exchange_.all_reduce(codec, call);
+}
+
 void Reducer::exchange_bucket(Bucket& bucket, bool feedback) {
   bucket.complete->wait();
   const View gradient = params_.flat_gradient();
@@ -187,16 +209,18 @@ void Reducer::exchange_bucket(Bucket& bucket, bool feedback) {
   if (bucket.low_rank)
     bucket.low_rank->all_reduce(exchange_, thread_exec_, values, residual, bucket.what);
   if (bucket.codec)
-    exchange_.all_reduce(*bucket.codec, {algorithm_, values, residual, key_, compressor_.votes(),
-                                         bucket.first_chunk, bucket.what});
+    exchange(
+        *bucket.codec, bucket.dense.get(),
+        {algorithm_, values, residual, key_, compressor_.votes(), bucket.first_chunk, bucket.what});
   synchronize(thread_exec_);
 }
 
 void Reducer::exchange_plain(std::span<double> sums) {
   complete_->wait();
   if (plain_->chunks() > 0)
-    exchange_.all_reduce(*plain_, {plain_algorithm_, params_.flat_gradient().as<float>(), nullptr,
-                                   key_, false, 0, "gradients that travel as they are"});
+    exchange(*plain_, plain_.get(),
+             {plain_algorithm_, params_.flat_gradient().as<float>(), nullptr, key_, false, 0,
+              "gradients that travel as they are"});
   synchronize(thread_exec_);
   if (!sums.empty()) comm_.sum(sums, "the step's totals");
 }
@@ -255,7 +279,12 @@ ReducerStats Reducer::take_stats() {
   wait();
   ReducerStats stats = stats_;
   const Traffic& traffic = comm_.traffic();
-  const ExchangeTimes& times = exchange_.times();
+  ExchangeTimes times = exchange_.times();
+  if (hosts_) {
+    const ExchangeTimes of_hosts = hosts_->times();
+    times = {times.encode + of_hosts.encode, times.decode + of_hosts.decode,
+             times.wait + of_hosts.wait};
+  }
   stats.bytes_sent = traffic.bytes_sent - traffic_before_.bytes_sent;
   stats.times = {times.encode - times_before_.encode, times.decode - times_before_.decode,
                  times.wait - times_before_.wait};

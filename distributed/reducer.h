@@ -17,6 +17,7 @@
 #include <thread>
 
 #include "distributed/compressor.h"
+#include "distributed/hosts.h"
 #include "distributed/power_sgd.h"
 #include "engine/params.h"
 #include "engine/state_file.h"
@@ -29,7 +30,10 @@ struct ReducerOptions {
   std::optional<Algorithm> algorithm = {};  // empty: the fastest by the cost model
   int64_t bucket_bytes = 25 << 20;          // of float32; the first bucket has at most 1 MiB
   uint64_t seed = 0;
-  Link link = {};  // for the cost model
+  Link link = {};     // for the cost model
+  bool flat = false;  // no difference is made between ranks of one machine and others
+  // The machine of each rank; empty: as the transport says.
+  std::vector<std::string> hosts = {};
 };
 
 // Since they were last read.
@@ -86,7 +90,7 @@ class Reducer {
     size_t last = 0;             // place in memory order of its last parameter
     int64_t first = 0, end = 0;  // elements of the flat gradient
     int64_t first_chunk = 0;
-    std::unique_ptr<Codec> codec;
+    std::unique_ptr<Codec> codec, dense;  // dense: inside a machine
     std::unique_ptr<PowerSgd> low_rank;
     std::unique_ptr<Marker> complete;
     std::string what;
@@ -98,6 +102,9 @@ class Reducer {
   void post(std::function<void()> job);
   void wait();
   void work(const std::stop_token& stop);
+  void exchange(Codec& codec, Codec* dense, const ExchangeCall& call);
+  // Between how many encodings travel.
+  int sharers() const { return hosts_ ? hosts_->count() : comm_.size(); }
   void exchange_bucket(Bucket& bucket, bool feedback);
   void exchange_plain(std::span<double> sums);
   View slice(const View& flat, const Bucket& bucket) const;
@@ -108,6 +115,7 @@ class Reducer {
   const Compressor compressor_;
   Exec thread_exec_;
   Exchange exchange_;
+  std::optional<Hosts> hosts_;
   Pool pool_;
   Tensor error_;  // laid out as the flat gradient
   std::vector<Bucket> buckets_;

@@ -134,6 +134,40 @@ TEST_CASE("comm: ranks that wait for each other say where each is", "[comm]") {
   }
 }
 
+TEST_CASE("comm: some of the ranks have collectives of their own", "[comm]") {
+  const auto sums = of_ranks<std::vector<double>>(5, [](Comm& comm) {
+    const bool even = comm.rank() % 2 == 0;
+    Comm some(comm, even ? std::vector<int>{4, 0, 2} : std::vector<int>{1, 3});
+    std::vector<double> values = {static_cast<double>(comm.rank()), 1};
+    some.sum(values, "the even or the odd");
+    if (even) some.sum(values, "the even once more");
+    std::vector<double> all = {1};
+    comm.sum(all, "all");  // which counts for itself
+    values.push_back(all[0]);
+    values.push_back(some.rank());
+    return values;
+  });
+  CHECK(sums[4] == std::vector<double>{18, 9, 5, 0});
+  CHECK(sums[2] == std::vector<double>{18, 9, 5, 2});
+  CHECK(sums[3] == std::vector<double>{4, 2, 5, 1});
+}
+
+TEST_CASE("comm: one that falls silent among some ranks is named to all", "[comm]") {
+  const auto said = complaints(4,
+                               [](Comm& comm) {
+                                 std::vector<double> values(1);
+                                 if (comm.rank() < 2) {
+                                   Comm some(comm, {0, 1});
+                                   if (comm.rank() == 0) some.sum(values, "of two");
+                                 }
+                                 if (comm.rank() != 1) comm.sum(values, "of all");
+                               },
+                               {.deadline = 0.3, .grace = 2});
+  for (const int rank : {0, 2, 3})
+    CHECK(said[static_cast<size_t>(rank)].find("rank 1 does not answer") != std::string::npos);
+  CHECK(said[0].find("of two") != std::string::npos);
+}
+
 TEST_CASE("comm: a rank that gives up takes the others with it", "[comm]") {
   const auto said = complaints(3, [](Comm& comm) {
     if (comm.rank() == 1) return comm.give_up("its disk is full");

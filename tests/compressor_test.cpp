@@ -336,6 +336,36 @@ TEST_CASE("reducer: it says what goes over the wire and how", "[compressor]") {
   CHECK(results[0].stats.times.encode > 0);
 }
 
+TEST_CASE("reducer: machines add up inside first and lose nothing", "[compressor]") {
+  const std::vector<bool> is = inside();
+  const std::vector<std::string> machines = {"a", "b", "a", "c", "b", "a"};
+  CHECK(ranks_by_host(machines) == std::vector<std::vector<int>>{{0, 2, 5}, {1, 4}, {3}});
+  CHECK_FALSE(Hosts::are_worth_it({"a", "a"}));
+  CHECK_FALSE(Hosts::are_worth_it({"a", "b"}));
+  for (const char* name : {"none", "qsgd", "ef-sign", "top-k", "sign-majority", "power-sgd"}) {
+    CAPTURE(name);
+    ReducerOptions options = small_buckets(name);
+    options.hosts = machines;
+    const auto results = reduced(6, options, 2);
+    for (const Reduced& result : results) CHECK(result.gradients == results[0].gradients);
+    CHECK(results[0].description.find("between 3 machines") != std::string::npos);
+    if (std::string(name) == "qsgd" || std::string(name) == "sign-majority") continue;
+    std::vector<double> lost(is.size());
+    for (int step = 0; step < 2; ++step) {
+      const std::vector<double> in = brought(6, step, std::ssize(is));
+      for (size_t i = 0; i < is.size(); ++i)
+        lost[i] += in[i] - static_cast<double>(results[0].gradients[static_cast<size_t>(step)][i]);
+    }
+    double worst = 0;
+    for (size_t i = 0; i < is.size(); ++i) {
+      for (const Reduced& result : results)
+        if (!result.error.empty()) lost[i] -= static_cast<double>(result.error[i]);
+      if (is[i]) worst = std::max(worst, std::abs(lost[i]));
+    }
+    CHECK(worst < 3e-5);
+  }
+}
+
 TEST_CASE("reducer: what goes wrong between ranks is thrown where the step is finished",
           "[compressor]") {
   std::vector<std::string> said(2);
