@@ -34,12 +34,16 @@ struct Figure {
 // Prints figures as they come and keeps them for --json.
 class Report {
  public:
+  // quiet: prints nothing; of the ranks of a job one reports.
+  explicit Report(bool quiet = false) : quiet_(quiet) {}
   void start_bench(std::string_view name, std::string_view what);
   void add(const Figure& figure);
   void say(std::string_view sentence) const;
   const nlohmann::json& figures() const { return figures_; }
 
  private:
+  void print(const Figure& figure) const;
+  const bool quiet_;
   std::string bench_;
   nlohmann::json figures_ = nlohmann::json::array();
 };
@@ -59,6 +63,8 @@ struct Context {
   Report& report;
   std::vector<int64_t> batches;  // of the training steps; empty: each bench's own
   std::string images;            // folder of JPEGs or shards; "": made ones
+  double megabytes = 46;         // that are exchanged
+  double gbit = 0;               // rate of the links in Gb/s; 0: not known
 
   bool on_cpu() const { return exec.device().kind == DeviceKind::kCpu; }
   const std::vector<int64_t>& batches_or(const DefaultBatches& own) const {
@@ -75,6 +81,7 @@ struct Bench {
   std::string_view what;  // one line
   void (*run)(Context& context);
   bool cpu_only = false;
+  bool only_if_named = false;
 };
 
 void run_pgd_step(Context& context);
@@ -91,5 +98,6 @@ void run_save(Context& context);
 void run_jpeg(Context& context);
 void run_parity(Context& context);
 void run_weights(Context& context);
+void run_exchange(Context& context);
 
 }  // namespace ringfort::bench

@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "bench/bench.h"
+#include "distributed/launch.h"
 #include "engine/version.h"
 #include "tools/machine.h"
 
@@ -37,6 +38,8 @@ constexpr Bench kBenches[] = {
      true},
     {"weights", "the same of small networks, exported as each naming and loaded strictly",
      run_weights, true},
+    {"exchange", "a gradient summed over the ranks of a job; launch with mpirun", run_exchange,
+     false, true},
 };
 
 struct Options {
@@ -44,6 +47,7 @@ struct Options {
   std::string json, peer = "build/peer/bin/python", images;
   std::string device = "cpu";
   int repeats = 5, threads = 0;
+  double megabytes = 46, gbit = 0;
   std::vector<int64_t> batches;
 };
 
@@ -82,24 +86,34 @@ void run(const Options& options) {
   require(options.repeats >= 1, "--repeats: must be 1 or more, got {}", options.repeats);
   for (const int64_t batch : options.batches)
     require(batch >= 1, "--batch: must be 1 or more, got {}", batch);
+  require(options.megabytes > 0 && options.megabytes <= 4000,
+          "--mb: must be above 0 and at most 4000, got {}", options.megabytes);
+  require(options.gbit >= 0, "--gbit: must not be negative, got {}", options.gbit);
+  const bool speaks = read_launch().rank == 0;
   const auto exec = open_exec(options.device, options.threads);
   const bool cpu = exec->device().kind == DeviceKind::kCpu;
   const std::string machine = fmt::format("{}, {}{}", device_name(exec->device()),
                                           cpu ? fmt::format("{} threads, ", exec->threads()) : "",
                                           library_version(exec->device()));
-  fmt::print("Ringfort {}, {}, medians of {}\n", version(), machine, options.repeats);
-  Report report;
-  Context context{*exec,  options.repeats, PeerPython(options.peer, "tools/peer"),
-                  report, options.batches, options.images};
+  if (speaks) fmt::print("Ringfort {}, {}, medians of {}\n", version(), machine, options.repeats);
+  Report report(!speaks);
+  Context context{*exec,
+                  options.repeats,
+                  PeerPython(options.peer, "tools/peer"),
+                  report,
+                  options.batches,
+                  options.images,
+                  options.megabytes,
+                  options.gbit};
   for (const Bench& bench : kBenches) {
     const auto& names = options.names;
     if (!names.empty() && std::find(names.begin(), names.end(), bench.name) == names.end())
       continue;
-    if (bench.cpu_only && !cpu) continue;
+    if ((bench.cpu_only && !cpu) || (bench.only_if_named && names.empty())) continue;
     report.start_bench(bench.name, bench.what);
     bench.run(context);
     // After each: a bench that is stopped must not take the others' figures along.
-    if (!options.json.empty()) write_json(options, machine, report);
+    if (!options.json.empty() && speaks) write_json(options, machine, report);
   }
 }
 
@@ -121,6 +135,8 @@ int main(int argc, char** argv) {
   app.add_option(
       "--images", options.images,
       "jpeg: a folder of classes of images, or of shards (*.tar), in place of made ones");
+  app.add_option("--mb", options.megabytes, "exchange: megabytes (1e6 bytes) of gradient");
+  app.add_option("--gbit", options.gbit, "exchange: the links' rate in Gb/s, to compare with");
   app.add_option("--peer", options.peer, "A Python with PyTorch; 'none' for no comparison");
   try {
     app.parse(argc, argv);

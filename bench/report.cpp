@@ -41,17 +41,22 @@ std::vector<std::string> peer_machine(const Context& context) {
 
 void Report::start_bench(std::string_view name, std::string_view what) {
   bench_ = name;
+  if (quiet_) return;
   fmt::print("\n{}: {}\n", name, what);
   std::fflush(stdout);
 }
 
-void Report::add(const Figure& figure) {
+void Report::print(const Figure& figure) const {
+  if (quiet_) return;
   fmt::print("  {:<38} {:>9} {:<8}", figure.name, number(figure.value), figure.unit);
   for (const Comparison& comparison : figure.comparisons)
     fmt::print(" | {}", sentence(figure, comparison));
   fmt::print("{}{}\n", figure.remark.empty() ? "" : " | ", figure.remark);
   std::fflush(stdout);
+}
 
+void Report::add(const Figure& figure) {
+  print(figure);
   nlohmann::json comparisons = nlohmann::json::array();
   for (const Comparison& comparison : figure.comparisons) {
     nlohmann::json entry = {{"with", comparison.reference_name},
@@ -69,6 +74,7 @@ void Report::add(const Figure& figure) {
 }
 
 void Report::say(std::string_view sentence) const {
+  if (quiet_) return;
   fmt::print("  {}\n", sentence);
   std::fflush(stdout);
 }

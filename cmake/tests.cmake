@@ -83,4 +83,8 @@ else()
   add_test(NAME without-avx512 COMMAND ringfort-tests "[conv2d],[plans],[gemm],[ops]")
   set_tests_properties(without-avx512 PROPERTIES TIMEOUT 600
     ENVIRONMENT "OMP_WAIT_POLICY=passive;ONEDNN_MAX_CPU_ISA=AVX2")
+  if(RINGFORT_MPI)  # skipped where network namespaces are not permitted
+    add_test(NAME cluster/faults COMMAND ${CMAKE_SOURCE_DIR}/tests/cluster/run --faults)
+    set_tests_properties(cluster/faults PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 400)
+  endif()
 endif()

@@ -182,7 +182,7 @@ void unfinished(Case& job) {
 
 // Bytes are exchanged until the test makes something of it: kills, stops, cuts.
 void forever(Case& job) {
-  const auto comm = job.open({.deadline = 4, .grace = 2});
+  const auto comm = job.open({.deadline = 8, .grace = 2});
   std::vector<double> values(20000, 1.0);
   job.say(fmt::format("{}", ::getpid()));
   run_rank(*comm, [&] {
