@@ -186,7 +186,7 @@ AttackInput Trainer::next_input(uint32_t epoch) {
 
 void Trainer::run_step(uint32_t epoch) {
   const StepOptions options = schedule_.at(result_.steps);
-  step_->wish_to_stop(observer_->stop_requested());
+  if (reducer_) step_->wish_to_stop(observer_->stop_requested());
   for (int part = 0; part < recipe_.micro_batches; ++part) {
     step_->begin_data();
     step_->run(next_input(epoch), options);

@@ -2,8 +2,7 @@
 // states that lose nothing, and no word between ranks during an attack.
 #include <catch2/catch.hpp>
 #include <cmath>
-#include <map>
-#include <mutex>
+#include <functional>
 
 #include "adversarial/state_files.h"
 #include "adversarial/trainer.h"
@@ -143,6 +142,49 @@ TEST_CASE("ranks: every compressor trains and all ranks stay alike", "[ranks]") 
     for (const RankEnd& end : ends) CHECK(end.weight_bytes == ends[0].weight_bytes);
     CHECK(ends[0].losses.back() < ends[0].losses.front());
     CHECK_THAT(ends[0].messages.front(), Contains(name));
+  }
+}
+
+TEST_CASE("ranks: every field of the exchange reaches it", "[ranks]") {
+  struct Change {
+    const char* compressor;
+    std::function<void(Recipe&)> apply;
+  };
+  const std::vector<Change> changes = {{"none", [](Recipe& r) { r.compressor = "natural"; }},
+                                       {"qsgd", [](Recipe& r) { r.compressor_bits = 4; }},
+                                       {"qsgd", [](Recipe& r) { r.compressor_bucket = 64; }},
+                                       {"qsgd", [](Recipe& r) { r.compressor_norm = "l2"; }},
+                                       {"top-k", [](Recipe& r) { r.compressor_share = 0.5; }},
+                                       {"power-sgd", [](Recipe& r) { r.compressor_rank = 1; }},
+                                       {"qsgd", [](Recipe& r) { r.error_feedback = "true"; }},
+                                       {"qsgd", [](Recipe& r) { r.exchange = "sra"; }},
+                                       {"qsgd", [](Recipe& r) { r.seed = 4; }},
+                                       {"none", [](Recipe& r) { r.norm_statistics = "joint"; }}};
+  for (size_t i = 0; i < changes.size(); ++i) {
+    CAPTURE(i);
+    Recipe recipe = recipe_of("dat");
+    recipe.model = "preact_resnet18";
+    recipe.max_steps = 4;
+    recipe.compressor = changes[i].compressor;
+    const auto before = train(recipe, 2)[0].weight_bytes;
+    CHECK(train(recipe, 2)[0].weight_bytes == before);
+    changes[i].apply(recipe);
+    CHECK(train(recipe, 2)[0].weight_bytes != before);
+  }
+}
+
+TEST_CASE("ranks: a gradient that is not finite on one rank is skipped by all", "[ranks]") {
+  for (const char* compressor : {"none", "qsgd", "natural", "top-k", "ef-sign", "sign-majority"}) {
+    CAPTURE(compressor);
+    Recipe recipe = recipe_of("dat");
+    recipe.max_steps = 4;
+    recipe.hold_out = 0;
+    recipe.lr = 1e30;  // the second step computes with weights that are no numbers
+    recipe.max_skipped = 100;
+    recipe.compressor = compressor;
+    const std::vector<RankEnd> ends = train(recipe, 2);
+    for (const RankEnd& end : ends) CHECK(end.weight_bytes == ends[0].weight_bytes);
+    CHECK_THAT(ends[0].messages.at(1), Contains("not finite"));
   }
 }
 

@@ -118,6 +118,21 @@ const std::vector<Change> kNoChanges = {
     {"image-size", "48"},
     {"workers", "3"},
     {"max-skipped", "1"},
+    // between ranks, of which there is one here (tests/ranks_training_test.cpp has several)
+    {"batch-per-rank", "8"},
+    {"compressor", "natural"},
+    {"compressor-bits", "4", {{"compressor", "qsgd"}}},
+    {"compressor-bucket", "64", {{"compressor", "qsgd"}}},
+    {"compressor-norm", "l2", {{"compressor", "qsgd"}}},
+    {"compressor-share", "0.5", {{"compressor", "top-k"}}},
+    {"compressor-rank", "1", {{"compressor", "power-sgd"}}},
+    {"error-feedback", "true", {{"compressor", "natural"}}},
+    {"exchange", "gather"},
+    {"hierarchy", "flat"},
+    {"bucket-mb", "1"},
+    {"norm-statistics", "joint"},
+    {"comm", "threads"},
+    {"comm-timeout", "10"},
     // of the average's checkpoint
     {"ema-statistics", "re-estimate", {{"ema-decay", "0.9"}}},
 };
