@@ -66,6 +66,7 @@ void describe_setting(Evaluation& e, const Model& model, const Dataset& test,
   e.seed = a.seed;
   e.dtype = to_string(a.dtype);
   e.attack_bn = to_string(a.bn);
+  e.norms = norms_in_words(model, a.norms);
   e.version = version();
 }
 
@@ -93,6 +94,11 @@ void verify_threat_model(const ThreatModel& threat, const View& x_adv, const Vie
             "attack: sample {} is {:.9g} away from its image in {}, the threat model allows {:.9g}",
             n, distance, to_string(threat.norm), threat.eps);
   }
+}
+
+std::string norms_in_words(const Model& model, Norms norms) {
+  if (!model.spec().auxiliary_norms) return {};
+  return norms == Norms::kMain ? "main" : "auxiliary";
 }
 
 int64_t sample_count(const EvaluateOptions& options, const Dataset& test) {

@@ -22,6 +22,9 @@ struct EvaluateOptions {
   std::function<void(const std::string& sentence)> message;  // of images that are broken
 };
 
+// "main" or "auxiliary", of a model with two sets of batch norms; of any other nothing.
+std::string norms_in_words(const Model& model, Norms norms);
+
 // How many images these options attack.
 int64_t sample_count(const EvaluateOptions& options, const Dataset& test);
 

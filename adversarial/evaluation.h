@@ -33,6 +33,7 @@ struct Evaluation {
   uint64_t seed = 0;
   std::string dtype;  // of the attack
   std::string attack_bn;
+  std::string norms;  // "main", "auxiliary": which of two sets of batch norms; empty: there is one
 
   int64_t n = 0;
   double clean_accuracy = 0;

@@ -102,6 +102,7 @@ Recipe resolved(Recipe recipe) {
   const TrainingMethod method = make_method(recipe);
   recipe.lr = peak_lr(recipe);
   recipe.lr_base_size = 0;
+  recipe.lr_base_scale = Recipe().lr_base_scale;
   recipe.opt_eps = make_optimizer(recipe).eps;
   recipe.attack_dtype = to_string(attack_dtype(recipe));
   if (by_dat(recipe)) recipe.natural_weight = method.outer.natural_weight;

@@ -36,6 +36,7 @@ double source_eps(OptimizerKind kind) {
   switch (kind) {
     case OptimizerKind::kLamb:
       return 1e-6;
+    case OptimizerKind::kSgd:
     case OptimizerKind::kLars:
       return 0;
     default:

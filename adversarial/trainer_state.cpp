@@ -4,6 +4,7 @@
 
 #include "adversarial/state_files.h"
 #include "adversarial/trainer.h"
+#include "engine/format_number.h"
 #include "engine/json_error.h"
 
 namespace ringfort {
@@ -13,6 +14,8 @@ using Json = nlohmann::json;
 
 constexpr const char* kProgress = "ringfort.training";  // keys of the file's metadata
 constexpr const char* kObserver = "ringfort.observer";
+// To be raised whenever a state of before cannot be gone on with.
+constexpr int64_t kStateFormat = 1;
 
 Json to_json(std::optional<double> value) { return value ? Json(*value) : Json(); }
 
@@ -22,7 +25,7 @@ Json to_json(std::optional<double> value) { return value ? Json(*value) : Json()
 // made of the weights (folded filters, copies in bfloat16) is made again.
 std::vector<NamedView> Trainer::state() const {
   std::vector<NamedView> all = training_state(model_->params(), step_->optimizer());
-  all.push_back(step_->state());
+  for (NamedView& part : step_->state()) all.push_back(std::move(part));
   if (healthy_)
     for (NamedView& part : healthy_->state("healthy.")) all.push_back(std::move(part));
   return all;
@@ -34,6 +37,7 @@ std::string Trainer::progress() const {
   for (const BrokenImage& image : broken_of_epoch_)
     broken.push_back({image.sample, image.replaced_by, image.reason});
   const Json json = {
+      {kFormatKey, kStateFormat},
       {"ranks", ranks()},
       {"last_lr", reducer_ ? reducer_->last_lr() : 0},
       {"steps", result_.steps},
@@ -72,6 +76,7 @@ void Trainer::resume(const std::filesystem::path& path) {
   };
   try {
     const Json json = Json::parse(entry(kProgress));
+    require_format(json, kStateFormat, file.file, "state");
     const auto numbers = [&](const char* key) { return json.at(key).get<std::vector<double>>(); };
     const auto steps = json.at("steps").get<int64_t>();
     const auto total = json.at("total_steps").get<int64_t>();

@@ -58,8 +58,8 @@ class TrainingStep {
   // Before a batch is asked for: time from here to run() is the data's.
   void begin_data() { begin(Phase::kData); }
 
-  // x_nat (N, H, W, C) float32 in [0, 1], the same shape at every call. Queues the step and does
-  // not wait for the device.
+  // x_nat (N, H, W, C) float32 in [0, 1], the same shape at every call, and always a mixture or
+  // never. Queues the step and does not wait for the device.
   void run(const AttackInput& batch, const StepOptions& options);
 
   // What run() does up to the gradient, with the values watched: a step takes as many calls, after
@@ -81,8 +81,9 @@ class TrainingStep {
   StepTotals take_totals();
 
   // What it carries from step to step beside the weights and the optimizer: the totals since the
-  // last take_totals().
-  NamedView state() const { return {"totals", totals_}; }
+  // last take_totals() and what they took of each phase. Between steps no phase runs, so that the
+  // clock may stand still.
+  std::vector<NamedView> state() const { return {{"totals", totals_}, {"clock", clock_}}; }
 
   Optimizer& optimizer() { return optimizer_; }
   int64_t attack_weight_gradients() const { return attack_ ? attack_->weight_gradients() : 0; }

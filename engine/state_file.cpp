@@ -11,8 +11,10 @@ const char* dtype_name(const NamedView& named) {
       return "F32";
     case Dtype::kFloat64:
       return "F64";
+    case Dtype::kInt64:
+      return "I64";
     default:
-      fail("state file: '{}' is {}; float32 and float64 are saved", named.name,
+      fail("state file: '{}' is {}; float32, float64 and int64 are saved", named.name,
            to_string(named.view.dtype));
   }
 }

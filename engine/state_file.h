@@ -13,7 +13,7 @@
 
 namespace ringfort {
 
-// A buffer of a device, float32 or float64, by the name it has in the file.
+// A buffer of a device, float32, float64 or int64, by the name it has in the file.
 struct NamedView {
   std::string name;
   View view;

@@ -44,7 +44,7 @@ struct MixRow {
 void mix_up(Exec& exec, View mixed, const MixtureViews& mixture, View x, View labels, View samples,
             double alpha, const RandomKey& key) {
   const Shape s = x.shape;
-  require(alpha > 0, "mixup: alpha must be positive, got {}", alpha);
+  require(alpha >= 1e-300, "mixup: alpha must be positive, 1e-300 or more, got {}", alpha);
   require(mixed.shape == s && x.dtype == Dtype::kFloat32 && mixed.dtype == Dtype::kFloat32 &&
               mixed.data != x.data && labels.count() == s.n && samples.count() == s.n &&
               mixture.labels.count() == s.n && mixture.share.count() == s.n,

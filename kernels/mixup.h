@@ -54,7 +54,7 @@ struct MixtureViews {
 // mixed, x (N, H, W, C) float32, not the same memory. Image n is mixed with image N - 1 - n; which
 // of the two is the larger share makes no difference to what mixtures there are, and so it is its
 // own: its label is the more probable one. samples (N) int64, on the device. Errors: alpha is not
-// positive.
+// positive, or so small (below 1e-300) that even logarithms of Gamma numbers overflow.
 void mix_up(Exec& exec, View mixed, const MixtureViews& mixture, View x, View labels, View samples,
             double alpha, const RandomKey& key);
 

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/format_number.h"
 #include "engine/json_error.h"
 #include "models/weights.h"
 
@@ -20,14 +21,9 @@ void require_within(const std::string& file, const char* what, int64_t value, in
 
 std::map<std::string, std::string> describe(const ModelSpec& spec) {
   nlohmann::json json = {
-      {"name", spec.name},
-      {"width", spec.width},
-      {"classes", spec.classes},
-      {"height", spec.height},
-      {"image_width", spec.image_width},
-      {"channels", spec.channels},
-      {"mean", spec.mean},
-      {"std", spec.std},
+      {kFormatKey, kCheckpointFormat}, {"name", spec.name},     {"width", spec.width},
+      {"classes", spec.classes},       {"height", spec.height}, {"image_width", spec.image_width},
+      {"channels", spec.channels},     {"mean", spec.mean},     {"std", spec.std},
   };
   if (spec.auxiliary_norms) json["auxiliary_norms"] = true;
   return {{kModelKey, json.dump()}};
@@ -50,6 +46,7 @@ ModelSpec read_spec(const SafetensorsFile& file) {
       file.file);
   try {
     const auto json = nlohmann::json::parse(found->second);
+    require_format(json, kCheckpointFormat, file.file, "checkpoint");
     ModelSpec spec;
     spec.name = json.at("name").get<std::string>();
     const auto whole = [&](const char* key) {

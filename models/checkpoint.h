@@ -13,8 +13,11 @@
 namespace ringfort {
 
 // The metadata that says which model a file belongs to, and the model that it says; errors where it
-// says none, or one that cannot be.
+// says none, or one that cannot be, or is of another format.
 inline constexpr const char* kModelKey = "ringfort.model";
+// To be raised whenever files of before would be read as something else. 1: matrices of flattened
+// images have PyTorch's columns.
+inline constexpr int64_t kCheckpointFormat = 1;
 std::map<std::string, std::string> describe(const ModelSpec& spec);
 ModelSpec read_spec(const SafetensorsFile& file);
 

@@ -28,6 +28,14 @@ std::string refusal(const std::string& text, const std::vector<Override>& overri
   return error_of([&] { read(text, overrides); });
 }
 
+std::string as_toml(const Override& flag) {
+  Recipe recipe;
+  apply_override(recipe, flag.key, flag.value);
+  for (const RecipeField& field : recipe_fields())
+    if (field.key == flag.key) return flag.key + " = " + toml_value(recipe, field);
+  return {};
+}
+
 // Equal field by field, exactly.
 void check_equal(const Recipe& a, const Recipe& b) {
   for (const RecipeField& field : recipe_fields()) {
@@ -72,6 +80,7 @@ TEST_CASE("recipe: sections only group, and flags win over the file", "[tools]")
       {{"epochs", "7"},
        {"eps", "4/255"},
        {"nesterov", "false"},
+       {"sched", "piecewise"},
        {"decay-milestones", "0.3,2/3"},
        {"seed", "18"}});
   CHECK(recipe.epochs == 7);
@@ -102,6 +111,87 @@ TEST_CASE("recipe: the resolved file reads back as an equal recipe", "[tools]") 
   check_equal(read_recipe(written(folder, to_toml(recipe))), recipe);
 }
 
+TEST_CASE("recipe: a flag that changes nothing is refused, a key of a file is told of", "[tools]") {
+  struct Case {
+    Override idle;
+    std::vector<Override> without;  // beside these it has no effect
+    std::string counts_for;
+    std::vector<Override> with = {};  // beside these it has
+  };
+  const std::vector<Case> cases = {
+      {{"image-size", "64"},
+       {{"dataset", "mnist"}},
+       "images in files",
+       {{"dataset", "webdataset"}}},
+      {{"workers", "3"}, {{"dataset", "mnist"}}, "images in files", {{"dataset", "image-folder"}}},
+      {{"crop-pad", "2"}, {{"augment", "none"}}, "crop-flip", {{"augment", "crop-flip"}}},
+      {{"attack-alpha", "0.1"}, {{"method", "standard"}}, "an attack"},
+      {{"attack-steps", "3"}, {{"method", "standard"}}, "an attack"},
+      {{"attack-bn", "eval"}, {{"method", "standard"}}, "an attack"},
+      {{"beta", "2"}, {{"method", "pgd-at"}}, "trades", {{"method", "trades"}}},
+      {{"awp-warmup", "1"}, {{"awp-gamma", "0"}}, "awp-gamma", {{"awp-gamma", "0.01"}}},
+      {{"lr-base-scale", "sqrt"}, {{"lr-base-size", "0"}}, "lr-base-size", {{"lr-base-size", "9"}}},
+      {{"momentum", "0.5"}, {{"opt", "adam"}}, "sgd and lars", {{"opt", "sgd"}}},
+      {{"nesterov", "true"},
+       {{"opt", "adamw"}},
+       "sgd and lars",
+       {{"opt", "lars"}, {"weight-decay", "0"}}},
+      {{"low-momentum", "0.5"}, {{"sched", "cosine"}}, "cyclic", {{"sched", "one-cycle"}}},
+      {{"decay-all", "false"}, {{"weight-decay", "0"}}, "weight-decay"},
+      {{"opt-betas", "0.8,0.9"}, {{"opt", "sgd"}}, "adam, adamw and lamb", {{"opt", "adamw"}}},
+      {{"opt-eps", "1e-3"},
+       {{"opt", "sgd"}},
+       "any opt but sgd",
+       {{"opt", "lars"}, {"weight-decay", "0"}}},
+      {{"bias-correction", "false"},
+       {{"opt", "sgd"}},
+       "adam, adamw and lamb",
+       {{"opt", "lamb"}, {"weight-decay", "0"}}},
+      {{"trust-coefficient", "0.1"},
+       {{"opt", "adam"}},
+       "lars",
+       {{"opt", "lars"}, {"weight-decay", "0"}}},
+      {{"trust-all", "true"},
+       {{"opt", "adam"}},
+       "lars and lamb",
+       {{"opt", "lamb"}, {"weight-decay", "0"}}},
+      {{"trust-clip", "10"}, {{"opt", "sgd"}}, "lamb", {{"opt", "lamb"}, {"weight-decay", "0"}}},
+      {{"sched-peak", "0.5"}, {{"sched", "constant"}}, "cyclic", {{"sched", "cyclic"}}},
+      {{"sched-power", "3"}, {{"sched", "cosine"}}, "polynomial", {{"sched", "polynomial"}}},
+      {{"div-factor", "9"}, {{"sched", "cyclic"}}, "one-cycle", {{"sched", "one-cycle"}}},
+      {{"final-div-factor", "9"}, {{"sched", "cyclic"}}, "one-cycle", {{"sched", "one-cycle"}}},
+      {{"decay-milestones", "0.1"}, {{"sched", "cyclic"}}, "piecewise", {{"sched", "piecewise"}}},
+      {{"decay-rate", "0.5"}, {{"sched", "cyclic"}}, "piecewise", {{"sched", "piecewise"}}},
+      {{"min-lr", "0.01"}, {{"sched", "cyclic"}}, "cosine and polynomial", {{"sched", "cosine"}}},
+      {{"ema-warmup", "0.5"}, {{"ema-decay", "0"}}, "ema-decay", {{"ema-decay", "0.9"}}},
+      {{"ema-statistics", "re-estimate"},
+       {{"ema-decay", "0"}},
+       "ema-decay",
+       {{"ema-decay", "0.9"}}},
+      {{"probe-samples", "9"}, {{"probe-every", "0"}}, "probe-every"},
+      {{"collapse-drop", "0.5"}, {{"method", "standard"}}, "an attack"},
+      {{"on-collapse", "restore"}, {{"probe-every", "0"}}, "probe-every"},
+      {{"val-attack-steps", "3"}, {{"hold-out", "0"}, {"probe-every", "0"}}, "hold-out"},
+  };
+  for (const auto& [idle, without, counts_for, with] : cases) {
+    INFO(idle.key << " beside " << without.front().key << " " << without.front().value);
+    std::vector<Override> flags = without;
+    flags.push_back(idle);
+    CHECK_THAT(refusal("", flags), Contains("--" + idle.key + ": ") &&
+                                       Contains("has no effect here") && Contains(counts_for));
+    const auto told = without_effect(read(as_toml(idle), without));
+    REQUIRE(told.size() == 1);
+    CHECK(told[0].key == idle.key);
+    CHECK_THAT(told[0].counts_for, Contains(counts_for));
+    CHECK(without_effect(read(as_toml(idle), with)).empty());
+    flags = with;
+    flags.push_back(idle);
+    CHECK_NOTHROW(read("", flags));
+  }
+  CHECK(without_effect(Recipe{}).empty());
+  CHECK_NOTHROW(read("", {{"method", "pgd-at"}, {"beta", "6"}}));  // as it is by default
+}
+
 TEST_CASE("recipe: those that come with the program are valid and name what there is", "[tools]") {
   int count = 0;
   for (const auto& entry :
@@ -111,6 +201,7 @@ TEST_CASE("recipe: those that come with the program are valid and name what ther
     Recipe recipe;
     CHECK_NOTHROW(recipe = read_recipe(entry.path(), std::vector<Override>{{"data-dir", "d"}}));
     CHECK(recipe.output == "runs/" + entry.path().stem().string());
+    CHECK(without_effect(recipe).empty());
     ++count;
   }
   CHECK(count >= 2);

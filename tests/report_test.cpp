@@ -183,6 +183,13 @@ TEST_CASE("report: the numbers, the names and images that decode", "[tools]") {
                                         100 * interval.high)));
   CHECK_THAT(page, Contains("PGD-50-10") && Contains("8/255") && Contains("1:24") &&
                        Contains("9.8.7") && Contains("the probe fell"));
+  // Each phase of a step by its own name, as long as it took.
+  CHECK_THAT(page, Contains("waiting for images <b>1.0 ms</b>") &&
+                       Contains("attack <b>500.0 ms</b>") &&
+                       Contains("training pass <b>250.0 ms</b>") &&
+                       Contains("update <b>2.0 ms</b>") && Contains("210 MB"));
+  for (const char* size : {"flex-grow:1\"", "flex-grow:500\"", "flex-grow:250\"", "flex-grow:2\""})
+    CHECK_THAT(page, Contains(size));
   CHECK_THAT(page, Contains("&lt;b&gt;box&lt;/b&gt;") && Contains("star &amp; co") &&
                        Contains("a header &lt;with&gt; brackets"));
   CHECK_THAT(page, !Contains("<b>box") && !Contains("<script") && !Contains("http") &&
@@ -232,7 +239,12 @@ TEST_CASE("report: an attack is told as it was run, and so is how to run it agai
     CHECK_THAT(again, Contains(setting));
   CHECK_THAT(again, Contains("--data-dir") && Contains("else where"));
   run.evaluation->data_dir = run.recipe->data_dir;  // the recipe says it
-  CHECK_THAT(reproduce_html(run, "runs/a"), !Contains("--data-dir"));
+  CHECK_THAT(reproduce_html(run, "runs/a"), !Contains("--data-dir") && !Contains("--norms"));
+  CHECK_THAT(words(), !Contains("batch norms"));
+  e.norms = "main";
+  run.evaluation = e;
+  CHECK_THAT(words(), Contains("through the main batch norms"));
+  CHECK_THAT(reproduce_html(run, "runs/a"), Contains("--norms main"));
 }
 
 TEST_CASE("report: parts that are missing or broken are left out with a note", "[tools]") {

@@ -4,10 +4,12 @@
 
 #include "adversarial/state_files.h"
 #include "engine/files.h"
+#include "kernels/phase_clock.h"
 #include "models/checkpoint.h"
 #include "tests/example_run.h"
 #include "tests/run_left.h"
 #include "tests/scripted_run.h"
+#include "tools/report_data.h"
 #include "tools/resume.h"
 
 using namespace ringfort;
@@ -93,6 +95,24 @@ class Session {
   int64_t done_ = 0;
 };
 
+// Writes a state anew with its description, or one of its arrays, changed.
+void rewrite(const fs::path& state, const std::function<void(nlohmann::json&)>& description,
+             const std::function<void(const NamedArray&, std::vector<std::byte>&)>& array = {}) {
+  const SafetensorsFile file = load_safetensors(state);
+  auto metadata = file.metadata;
+  auto json = nlohmann::json::parse(metadata.at("ringfort.training"));
+  description(json);
+  metadata["ringfort.training"] = json.dump();
+  std::vector<std::vector<std::byte>> contents;
+  std::vector<NamedArray> arrays = file.arrays;
+  for (NamedArray& each : arrays) {
+    contents.emplace_back(each.bytes.begin(), each.bytes.end());
+    if (array) array(each, contents.back());
+    each.bytes = contents.back();
+  }
+  save_safetensors(state, arrays, metadata);
+}
+
 }  // namespace
 
 TEST_CASE("a training resumed at any step has the bytes of one that was never stopped",
@@ -107,11 +127,12 @@ TEST_CASE("a training resumed at any step has the bytes of one that was never st
     recipe.ema_decay = 0.9;
     recipe.ema_statistics = "re-estimate";
   }
-  SECTION("LAMB in micro-batches, momentum cycling") {
+  SECTION("LAMB in micro-batches of mixtures and momentum cycling") {
     recipe.opt = "lamb";
     recipe.decay_all = false;
     recipe.micro_batches = 2;
     recipe.low_momentum = 0.8;
+    recipe.mixup = 1.4;
   }
   SECTION("TRADES with weight perturbation from the second epoch on, and LARS") {
     recipe.method = "trades";
@@ -285,6 +306,56 @@ TEST_CASE("a state is refused by another training", "[resume]") {
   Session other(folder / "other", recipe_of());
   spit(folder / "not.safetensors", {1, 2});
   CHECK_FALSE(error_of([&] { other.trainer().resume(folder / "not.safetensors"); }).empty());
+}
+
+TEST_CASE("a state of another format is refused by its number", "[resume]") {
+  const TempFolder folder;
+  const fs::path path = folder / "run";
+  Session(path, recipe_of()).run(3);
+  const fs::path state = state_path(path, 3);
+  Session other(folder / "other", recipe_of());
+  const auto refusal = [&](const std::function<void(nlohmann::json&)>& change) {
+    rewrite(state, change);
+    return error_of([&] { other.trainer().resume(state); });
+  };
+  CHECK(refusal([](auto&) {}).empty());
+  CHECK_THAT(refusal([](auto& json) { json["format"] = 0; }), Contains("older version"));
+  CHECK_THAT(refusal([](auto& json) { json["format"] = 1000; }),
+             Contains("this state has format 1000") && Contains("newer one"));
+  CHECK_THAT(refusal([](auto& json) { json.erase("format"); }),
+             Contains("this state does not say which format"));
+  CHECK_THAT(error_of([&] { resume_newest(other.trainer(), path); }),
+             Contains("no state of the run") && Contains("which format"));
+}
+
+TEST_CASE("the time that phases took before a stop is told after it", "[resume]") {
+  const TempFolder folder;
+  const fs::path path = folder / "run";
+  Session(path, recipe_of()).run(1);
+  constexpr int64_t kLong = int64_t{1} << 60;  // nanoseconds, which no step takes
+  rewrite(
+      state_path(path, 1), [](auto&) {},
+      [&](const NamedArray& array, auto& bytes) {
+        if (array.name != "clock") return;
+        PhaseClock clock;
+        REQUIRE(bytes.size() == sizeof(clock));
+        std::memcpy(&clock, bytes.data(), sizeof(clock));
+        CHECK(clock.phase == 0);
+        for (int64_t& phase : clock.nanoseconds) {
+          CHECK(phase > 0);
+          phase += kLong;
+        }
+        std::memcpy(bytes.data(), &clock, sizeof(clock));
+      });
+  Session second(path, recipe_of());
+  second.resume(1);
+  second.run();
+  const std::vector<StepRecord> steps = read_run(path).steps;
+  REQUIRE(steps.size() > 1);
+  REQUIRE(steps[0].step == 3);
+  for (const double seconds : steps[0].phases)
+    CHECK(seconds == Approx(1e-9 * static_cast<double>(kLong) / 3).epsilon(1e-6));
+  for (const double seconds : steps[1].phases) CHECK(seconds < 1e6);
 }
 
 TEST_CASE("a run is gone on with only by its own recipe", "[resume]") {

@@ -201,6 +201,13 @@ TEST_CASE("evaluation: the file reads back, with keys that scripts rely on", "[t
   CHECK(back.examples[1].x_adv == e.examples[1].x_adv);
   write_evaluation(folder / "other.json", e);  // another name, other examples
   CHECK(fs::exists(folder / "other.examples.safetensors"));
+  CHECK_FALSE(json["attack"].contains("norms"));  // of a network with one set of batch norms
+  for (const char* norms : {"main", "auxiliary"}) {
+    Evaluation of_two = e;
+    of_two.norms = norms;
+    write_evaluation(path, of_two);
+    CHECK(read_back(path).norms == norms);
+  }
 }
 
 TEST_CASE("evaluation: only an earlier evaluation is replaced", "[tools]") {

@@ -14,7 +14,7 @@ namespace ringfort::test {
 
 struct Left {
   std::set<std::string> files;
-  Bytes best, last;
+  Bytes best, last, live;  // live: where weights are averaged
   std::string summary, metrics;
 
   static std::set<std::string> names(const std::filesystem::path& folder) {
@@ -28,6 +28,7 @@ struct Left {
       : files(names(folder)),
         best(slurp(folder / kBestCheckpoint)),
         last(slurp(folder / kLastCheckpoint)) {
+    if (files.contains(kLiveCheckpoint)) live = slurp(folder / kLiveCheckpoint);
     std::istringstream lines(read_text(folder / kSummaryFile));
     for (std::string line; std::getline(lines, line);) {
       std::istringstream cells(line);
@@ -55,6 +56,7 @@ inline void check_equal(const Left& a, const Left& b) {
   CHECK(a.files == b.files);
   CHECK((a.best == b.best));
   CHECK((a.last == b.last));
+  CHECK((a.live == b.live));
   CHECK(a.summary == b.summary);
   CHECK(a.metrics == b.metrics);
 }

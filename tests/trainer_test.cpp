@@ -3,6 +3,7 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "adversarial/evaluate.h"
@@ -222,6 +223,40 @@ TEST_CASE("a warm-up that training does not outlast is refused", "[trainer]") {
   CHECK_THAT(refusal(0.5, 4), Contains("4 steps and training only 4"));
 }
 
+TEST_CASE("validation judges the network by the norms that attacked images go through",
+          "[trainer]") {
+  // Once the last step is done, whatever goes through the first set has no logits.
+  class Poison final : public Recorder {
+   public:
+    void on_step(const StepRecord& record) override {
+      Recorder::on_step(record);
+      ParamStore& params = trainer->model().params();
+      for (size_t i = 0; i < params.statistics().size(); ++i)
+        if (params.statistics()[i].name.find(".aux_bn.") == std::string::npos)
+          *params.statistic(static_cast<StatId>(i)).as<float>() = std::nanf("");
+      params.statistics_changed();
+    }
+    Trainer* trainer = nullptr;
+  };
+  Recipe recipe = small_recipe();
+  recipe.model = "preact_resnet18";
+  recipe.method = "trades";
+  recipe.auxiliary_norms = true;
+  recipe.max_steps = 1;
+  recipe.probe_every = 0;
+  Exec exec;
+  const TempFolder folder;
+  const Dataset data = quarters(32 + 16);
+  Poison poison;
+  Trainer trainer(exec, recipe, data);
+  poison.trainer = &trainer;
+  CHECK_NOTHROW(trainer.run(folder.path(), poison));
+  CHECK(poison.steps.size() == 1);
+  REQUIRE(poison.epochs.size() == 1);
+  CHECK(poison.epochs[0].clean_accuracy.has_value());
+  CHECK(poison.epochs[0].robust_accuracy.has_value());
+}
+
 TEST_CASE("checkpoints of another shape, damaged or foreign are refused", "[trainer]") {
   Exec exec;
   TempFolder folder;
@@ -238,6 +273,30 @@ TEST_CASE("checkpoints of another shape, damaged or foreign are refused", "[trai
   spit(folder / "b.safetensors", bytes);
   CHECK_THROWS_AS(load_checkpoint(exec, folder / "b.safetensors"), Error);
   CHECK_THROWS_AS(load_checkpoint(exec, folder / "missing.safetensors"), Error);
+}
+
+TEST_CASE("a checkpoint of another format is refused by its number", "[trainer]") {
+  Exec exec;
+  const TempFolder folder;
+  const auto path = folder / "a.safetensors";
+  save_checkpoint(path, *make_model(tiny_spec("cnn_small", 4, 8, 1)), {});
+  const SafetensorsFile file = load_safetensors(path);
+  const auto refusal = [&](const std::string& format) {
+    auto description = nlohmann::json::parse(file.metadata.at(kModelKey));
+    if (format.empty())
+      description.erase("format");
+    else
+      description["format"] = nlohmann::json::parse(format);
+    save_safetensors(path, file.arrays, {{kModelKey, description.dump()}});
+    return error_of([&] { load_checkpoint(exec, path); });
+  };
+  CHECK(refusal(std::to_string(kCheckpointFormat)).empty());
+  CHECK_THAT(refusal(""), Contains("a.safetensors: this checkpoint does not say which format"));
+  CHECK_THAT(refusal("0"), Contains("has format 0") && Contains("older version"));
+  CHECK_THAT(refusal(std::to_string(kCheckpointFormat + 1)), Contains("newer one"));
+  CHECK_THAT(refusal("\"1\""), Contains("no whole number"));
+  save_safetensors(path, file.arrays, {{kModelKey, "[]"}});
+  CHECK_THAT(error_of([&] { load_checkpoint(exec, path); }), Contains("which format"));
 }
 
 TEST_CASE("a checkpoint whose network gives no predictions is refused", "[trainer]") {
@@ -285,7 +344,7 @@ TEST_CASE("a checkpoint that describes an impossible model is refused", "[traine
   TempFolder folder;
   const auto path = folder / "a.safetensors";
   const std::string spec =
-      R"({"name":"cnn_small","width":4,"classes":4,"height":8,"image_width":8,"channels":1,)"
+      R"({"format":1,"name":"cnn_small","width":4,"classes":4,"height":8,"image_width":8,"channels":1,)"
       R"("mean":[],"std":[]})";
   const auto refused = [&](const std::string& from, const std::string& to) {
     std::string changed = spec;

@@ -268,6 +268,41 @@ TEST_CASE("with auxiliary norms images and attacked images have statistics of th
   CHECK(attacked_moved);
 }
 
+TEST_CASE("statistics estimated anew are of the images that go through their norms", "[step]") {
+  TrainingMethod method = by_trades();
+  method.outer.norms = method.inner->norms = Norms::kAuxiliary;
+  Training both("preact_resnet18", method, 1, {}, true);
+  Training natural("preact_resnet18", {}, 1, {}, true);
+  both.step->observe_statistics(both.pool, both.batch(0, 16), 0);
+  natural.step->observe_statistics(natural.pool, natural.batch(0, 16), 0);
+  const ParamStore& params = both.model->params();
+  for (size_t i = 0; i < params.statistics().size(); ++i) {
+    const auto id = static_cast<StatId>(i);
+    const auto of = [&](Training& t) { return bytes_of(t.model->params().statistic(id)); };
+    const std::string& name = params.statistics()[i].name;
+    INFO(name);
+    CHECK((of(both) == of(natural)) == (name.find(".aux_bn.") == std::string::npos));
+  }
+}
+
+TEST_CASE("with auxiliary norms all attacks go through them, and the images of TRADES do not",
+          "[step]") {
+  Recipe recipe;
+  recipe.method = "trades";
+  recipe.auxiliary_norms = true;
+  CHECK(make_method(recipe).inner->norms == Norms::kAuxiliary);
+  CHECK(validation_attack(recipe, 5).norms == Norms::kAuxiliary);
+  Training t("preact_resnet18", make_method(recipe), 1, {}, true);
+  const AttackInput input = t.batch(0, 8);
+  AttackOptions attack = *make_method(recipe).inner;
+  const auto logits = [&] {
+    return values_of(natural_logits(t.exec, t.pool, *t.model, attack, input.x_nat));
+  };
+  const auto through_auxiliary = logits();
+  attack.norms = Norms::kMain;
+  CHECK(logits() == through_auxiliary);
+}
+
 TEST_CASE("auxiliary norms are for methods with two kinds of images", "[step]") {
   Recipe recipe;
   recipe.auxiliary_norms = true;

@@ -52,7 +52,8 @@ Norms parse_norms(const std::string& name, const Model& model,
 
 // What a run holds is its best evidence: only an evaluation in the same threat model, of as many
 // images and as strong, replaces it. Asked before an attack that takes long.
-void require_as_strong(const std::filesystem::path& file, const AttackOptions& attack, int64_t n) {
+void require_as_strong(const std::filesystem::path& file, const AttackOptions& attack,
+                       const std::string& norms, int64_t n) {
   Evaluation there;
   try {
     std::string no_images;
@@ -60,16 +61,17 @@ void require_as_strong(const std::filesystem::path& file, const AttackOptions& a
   } catch (const Error&) {
     return;  // none, or not whole
   }
-  const bool same_threat =
-      there.norm == to_string(attack.threat.norm) && there.eps == attack.threat.eps;
+  const bool same_threat = there.norm == to_string(attack.threat.norm) &&
+                           there.eps == attack.threat.eps && there.norms == norms;
   const bool as_strong =
       n >= there.n && attack.steps >= there.steps && attack.restarts >= there.restarts;
   require(same_threat && as_strong,
           "evaluate: '{}' holds a {} evaluation ({}, {} steps, {} restarts, eps {} in {}, {} "
-          "images), which this one would replace; write this one elsewhere with --json FILE, or "
+          "images{}), which this one would replace; write this one elsewhere with --json FILE, or "
           "move that one away",
           file.string(), same_threat ? "stronger" : "different", there.attack, there.steps,
-          there.restarts, format_float(there.eps), there.norm, there.n);
+          there.restarts, format_float(there.eps), there.norm, there.n,
+          there.norms.empty() ? "" : fmt::format(", {} norms", there.norms));
 }
 
 std::string percent(double accuracy) { return fmt::format("{:.1f} %", 100 * accuracy); }
@@ -103,7 +105,9 @@ int run_evaluate(const EvaluateCommand& command) {
       load_dataset(named != loaded.metadata.end() ? named->second : recipe.dataset, data_dir,
                    Split::kTest, static_cast<int>(loaded.model->spec().height));
   if (for_the_run)
-    require_as_strong(target.run / kEvaluationFile, options.attack, sample_count(options, test));
+    require_as_strong(target.run / kEvaluationFile, options.attack,
+                      norms_in_words(*loaded.model, options.attack.norms),
+                      sample_count(options, test));
 
   fmt::print("Attacking {} on {}: {}\n", target.checkpoint.string(), test.name,
              describe(options.attack));

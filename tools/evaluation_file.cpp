@@ -33,19 +33,14 @@ Json to_json(const Evaluation& e) {
                         {"label", x.label},
                         {"clean_prediction", x.clean_prediction},
                         {"adversarial_prediction", x.adversarial_prediction}});
+  Json attack = {{"name", e.attack}, {"norm", e.norm},   {"eps", e.eps},
+                 {"alpha", e.alpha}, {"steps", e.steps}, {"restarts", e.restarts},
+                 {"seed", e.seed},   {"dtype", e.dtype}, {"bn", e.attack_bn}};
+  if (!e.norms.empty()) attack["norms"] = e.norms;
   return {{"clean_accuracy", e.clean_accuracy},
           {"robust_accuracy", e.robust_accuracy},
           {"n", e.n},
-          {"attack",
-           {{"name", e.attack},
-            {"norm", e.norm},
-            {"eps", e.eps},
-            {"alpha", e.alpha},
-            {"steps", e.steps},
-            {"restarts", e.restarts},
-            {"seed", e.seed},
-            {"dtype", e.dtype},
-            {"bn", e.attack_bn}}},
+          {"attack", attack},
           {"model", e.model},
           {"width", e.width},
           {"checkpoint", e.checkpoint},
@@ -127,6 +122,7 @@ Evaluation from_json(const Json& json) {
   get(attack, "seed", e.seed);
   get(attack, "dtype", e.dtype);
   get(attack, "bn", e.attack_bn);
+  if (attack.contains("norms")) get(attack, "norms", e.norms);
   get(samples, "labels", e.labels);
   get(samples, "clean_predictions", e.clean_predictions);
   get(samples, "adversarial_predictions", e.adversarial_predictions);
@@ -158,6 +154,8 @@ void check(const Evaluation& e, const std::string& file) {
   require(e.clean_correct.size() == n && e.robust_correct.size() == n,
           "'{}': clean_correct and robust_correct must have n = {} entries", file, e.n);
   constexpr int kMaxSide = 1 << 14;
+  require(e.norms.empty() || e.norms == "main" || e.norms == "auxiliary",
+          "'{}': norms are '{}', neither main nor auxiliary", file, e.norms);
   const bool sides = e.height > 0 && e.height <= kMaxSide && e.image_width > 0 &&
                      e.image_width <= kMaxSide && (e.channels == 1 || e.channels == 3);
   require(sides || e.examples.empty(), "'{}': images of {} x {} x {} cannot be shown", file,

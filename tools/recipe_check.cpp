@@ -121,9 +121,7 @@ void check_together(const Recipe& recipe,
   require(recipe.opt_betas.size() == 2, "{} has {} numbers; give two, as in 0.9, 0.999",
           where("opt-betas"), recipe.opt_betas.size());
   const bool with_momentum = recipe.opt == "sgd" || recipe.opt == "lars";
-  require(!recipe.nesterov || with_momentum, "{} is for sgd and lars, not for {}",
-          where("nesterov"), recipe.opt);
-  require(!recipe.nesterov || recipe.momentum > 0,
+  require(!recipe.nesterov || !with_momentum || recipe.momentum > 0,
           "{} needs momentum above 0; set momentum 0.9 or nesterov false", where("nesterov"));
   const double momentum = with_momentum ? recipe.momentum : recipe.opt_betas.front();
   require(recipe.low_momentum <= momentum,
@@ -143,9 +141,6 @@ void check_together(const Recipe& recipe,
       "{}: weight perturbation needs the gradient of the whole batch at once; set awp-gamma 0 or "
       "micro-batches 1",
       where("micro-batches"));
-  require(recipe.low_momentum == 0 || recipe.sched == "cyclic" || recipe.sched == "one-cycle",
-          "{} is for the schedules cyclic and one-cycle, not for {}", where("low-momentum"),
-          recipe.sched);
   require(std::is_sorted(recipe.decay_milestones.begin(), recipe.decay_milestones.end()),
           "{} must increase, as in 0.5, 0.75", where("decay-milestones"));
   const double peak = peak_lr(recipe);

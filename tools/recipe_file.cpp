@@ -251,6 +251,10 @@ Recipe read_recipe(const std::filesystem::path& path, std::span<const Override> 
     const auto origin = origins.find(key);
     return origin == origins.end() ? fmt::format("{}: {}", path.string(), key) : origin->second;
   });
+  for (const WithoutEffect& idle : without_effect(recipe))
+    require(origins[idle.key] != "--" + idle.key,
+            "--{}: {} has no effect here, it is for {}; leave it out", idle.key, idle.value,
+            idle.counts_for);
   return recipe;
 }
 

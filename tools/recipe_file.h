@@ -57,6 +57,15 @@ void apply_override(Recipe& recipe, const std::string& key, const std::string& v
 // Checks every range and what fields demand of each other, such as eps <= 1 for Linf.
 void validate(const Recipe& recipe);
 
+// A key that is not as by default, and that the recipe's other keys leave without effect.
+struct WithoutEffect {
+  std::string key, value;  // as toml_value()
+  std::string counts_for;  // "method trades"
+};
+// In the order of the fields. A flag of this kind is an error of read_recipe(); keys of a file are
+// not, so that flags can change what they hang on: they are for telling.
+std::vector<WithoutEffect> without_effect(const Recipe& recipe);
+
 // Every field with its value, as TOML that read_recipe turns into an equal Recipe.
 // keys: those that are written; none: all.
 std::string to_toml(const Recipe& recipe, std::span<const std::string_view> keys = {});

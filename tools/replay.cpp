@@ -5,7 +5,6 @@
 #include "adversarial/trainer.h"
 #include "tools/commands.h"
 #include "tools/machine.h"
-#include "tools/report_data.h"
 #include "tools/run_folder.h"
 
 namespace ringfort {
@@ -62,7 +61,7 @@ int run_replay(const ReplayCommand& command) {
   std::error_code none;
   require(std::filesystem::exists(file, none), "replay: '{}' is no run folder: it has no {}",
           command.run.string(), kRecipeFile);
-  const std::string imported = read_run(command.run).imported_from;
+  const std::string imported = imported_from(command.run);
   require(imported.empty(),
           "replay: the weights in '{}' were imported from {} and not trained here, so there is no "
           "step to replay",

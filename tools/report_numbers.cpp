@@ -174,7 +174,10 @@ std::string attack_in_words(const Evaluation& e) {
                                                     e.restarts));
   else
     how = fmt::format("{}: {} steps of {}, {} restarts", e.attack, e.steps, alpha, e.restarts);
-  return fmt::format("{}; {} ({} norm). The attacker knows all weights.", how, ball, e.norm);
+  const std::string norms =
+      e.norms.empty() ? "" : fmt::format(" All images go through the {} batch norms.", e.norms);
+  return fmt::format("{}; {} ({} norm). The attacker knows all weights.{}", how, ball, e.norm,
+                     norms);
 }
 
 std::string headline_html(const RunData& run) {
@@ -235,6 +238,7 @@ std::string reproduce_html(const RunData& run, const std::filesystem::path& fold
         trained ? again : shell_word(folder.string()), shell_word(e.attack), shell_word(e.norm),
         format_float(e.eps), format_float(e.alpha), e.steps, e.restarts, e.n, e.seed,
         shell_word(e.dtype));
+    if (!e.norms.empty()) commands += " --norms " + e.norms;
     if (!run.recipe || run.recipe->data_dir != e.data_dir)
       commands += " \\\n    --data-dir " + shell_word(e.data_dir);
     commands += "\n";

@@ -55,6 +55,7 @@ i.wrong { background: var(--wrong); } i.update { background: var(--clean); }
 .swatch.clean { background: var(--clean); } .swatch.robust { background: var(--robust); }
 .swatch.probe { background: var(--probe); } .swatch.faint { background: var(--faint); }
 .charts { display: grid; grid-template-columns: repeat(2, 1fr); gap: 14px; }
+.charts + .lead { margin-top: 24px; }
 .chart { margin: 0; padding: 14px 16px 8px; min-width: 0; }
 .chart:first-child { grid-column: 1 / -1; }
 .chart figcaption { font-weight: 620; }

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
 
@@ -131,11 +132,26 @@ bool holds_a_run(const fs::path& folder) {
 }
 
 RunEnd end_of(const fs::path& folder) {
-  std::error_code none;
-  if (!fs::exists(folder / kMetricsFile, none)) return RunEnd::kNone;
-  const std::string records = read_text(folder / kMetricsFile, uint64_t{1} << 30);
-  if (records.ends_with(end_line(false) + "\n")) return RunEnd::kFinished;
-  return records.ends_with(end_line(true) + "\n") ? RunEnd::kCollapsed : RunEnd::kNone;
+  std::ifstream metrics(folder / kMetricsFile, std::ios::binary);
+  // However long the run was, only its last record is read.
+  const auto ends_with = [&](const std::string& record) {
+    std::string last(record.size(), '\0');
+    metrics.clear();
+    metrics.seekg(-static_cast<std::streamoff>(last.size()), std::ios::end);
+    return metrics.read(last.data(), static_cast<std::streamsize>(last.size())) && last == record;
+  };
+  if (ends_with(end_line(false) + "\n")) return RunEnd::kFinished;
+  return ends_with(end_line(true) + "\n") ? RunEnd::kCollapsed : RunEnd::kNone;
+}
+
+std::string imported_from(const fs::path& folder) {
+  std::ifstream metrics(folder / kMetricsFile, std::ios::binary);
+  std::string first;
+  std::getline(metrics, first);
+  const Json record = Json::parse(first, nullptr, false);
+  const bool imported = record.is_object() && record.value("kind", Json()) == "import";
+  const Json file = imported ? record.value("file", Json()) : Json();
+  return file.is_string() ? file.get<std::string>() : "";
 }
 
 bool is_stillborn(const fs::path& folder) {

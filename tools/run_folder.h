@@ -39,6 +39,9 @@ bool is_stillborn(const std::filesystem::path& folder);
 enum class RunEnd { kNone, kFinished, kCollapsed };
 RunEnd end_of(const std::filesystem::path& folder);
 
+// The file that a run's weights come from where they were not trained there; else empty.
+std::string imported_from(const std::filesystem::path& folder);
+
 class RunFolder : public TrainingObserver {
  public:
   // Creates `folder` with its parents and writes `recipe`, which should be fully resolved, or, with

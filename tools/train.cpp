@@ -1,5 +1,5 @@
 // `ringfort train`: recipe -> run folder.
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <xxhash.h>
 
 #include <new>
@@ -26,6 +26,15 @@ void warn_of_emulation(TrainingObserver& observer, const Recipe& recipe) {
   if (bfloat16 && !cpu_has_bfloat16())
     observer.on_message(
         "this CPU has no bfloat16 instructions: they are emulated, float32 is faster here");
+}
+
+// Keys of the recipe's file that flags, or the file itself, leave without effect.
+void tell_without_effect(TrainingObserver& observer, const Recipe& recipe) {
+  std::vector<std::string> all;
+  for (const WithoutEffect& idle : without_effect(recipe))
+    all.push_back(fmt::format("{} = {} (it is for {})", idle.key, idle.value, idle.counts_for));
+  if (!all.empty())
+    observer.on_message(fmt::format("without effect in this recipe: {}", fmt::join(all, ", ")));
 }
 
 // Where memory runs out, the batch that fits is named: into what the tensors have and what is free.
@@ -162,6 +171,7 @@ int train_rank(Recipe recipe, const TrainCommand& command, Exec& exec, Comm& com
                    stdout, stop_signal_came);
   listen_for_stop_signals();
   if (state.empty()) {
+    tell_without_effect(folder, recipe);
     warn_of_emulation(folder, recipe);
     folder.on_message(memory);
   }

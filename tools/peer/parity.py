@@ -118,6 +118,7 @@ SPECS = [
 ]
 # Exact in float32, so that Ringfort's float64 passes see the same numbers.
 SGD = {"lr": 0.125, "momentum": 0.875, "weight_decay": 2.0**-10}
+CHECKPOINT_FORMAT = 1  # kCheckpointFormat in models/checkpoint.h
 BATCH, STEPS = 6, 2
 
 
@@ -187,7 +188,7 @@ def write_vectors(folder):
         x = torch.rand(BATCH, 3, spec["height"], spec["image_width"], generator=generator)
         labels = torch.randint(10, (BATCH,), generator=generator)
         save_file(models.ringfort_state(model), folder / f"parity-{spec['name']}.safetensors",
-                  {"ringfort.model": json.dumps(spec)})
+                  {"ringfort.model": json.dumps(spec | {"format": CHECKPOINT_FORMAT})})
         model = model.double()
         expected = {"x": channels_last(x), "labels": labels}
         for bn in ("eval", "train"):
