@@ -27,7 +27,8 @@ endif()
 if(RINGFORT_MPI)
   add_executable(ringfort-mpi-ranks tests/mpi/ranks.cpp)
   target_link_libraries(ringfort-mpi-ranks PRIVATE ringfort)
-  set_source_files_properties(${CMAKE_SOURCE_DIR}/tests/mpi_test.cpp PROPERTIES COMPILE_DEFINITIONS
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/tests/mpi_test.cpp
+    ${CMAKE_SOURCE_DIR}/tests/mpi_program_test.cpp PROPERTIES COMPILE_DEFINITIONS
     "RINGFORT_MPIRUN=\"${MPIEXEC_EXECUTABLE}\";RINGFORT_MPI_RANKS=\"$<TARGET_FILE:ringfort-mpi-ranks>\";\
 RINGFORT_MPI_LEAKS=\"${CMAKE_SOURCE_DIR}/tests/mpi/leaks.txt\"")
   add_dependencies(ringfort-tests ringfort-mpi-ranks)
