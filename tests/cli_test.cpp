@@ -161,7 +161,7 @@ TEST_CASE("cli: a training that no memory holds is refused before its folder is 
   const TempFolder folder;
   const Outcome outcome = run_program("train " RINGFORT_TEST_DATA
                                       "/../../recipes/quickstart.toml --model preact_resnet18"
-                                      " --width 4096 --batch-size 50000 --output " +
+                                      " --width 512 --batch-size 50000 --output " +
                                       (folder / "run").string());
   check_complaint(outcome, 1, "batches of 50000 need");
   CHECK(folder.entries() == 0);

@@ -67,7 +67,7 @@ Recipe resnet_recipe() {
 
 }  // namespace
 
-TEST_CASE("memory plan: a planned step takes what a real one takes", "[memory]") {
+TEST_CASE("memory plan: a planned step takes what a real one takes", "[memory][slow]") {
   for (const char* name :
        {"cnn_small", "preact_resnet18", "preact_resnet18_raw", "resnet18", "resnet50"})
     for (const int width : {4, 16})  // channels last, and in blocks

@@ -125,7 +125,7 @@ void check_network_gradients(Network& net, BnMode bn) {
 
 }  // namespace
 
-TEST_CASE("Whole networks' gradients agree with central differences", "[models]") {
+TEST_CASE("Whole networks' gradients agree with central differences", "[models][slow]") {
   Exec exec({}, 1);
   for (const char* name : kModels)
     for (const BnMode bn : {BnMode::kRunning, BnMode::kBatch, BnMode::kBatchAndUpdate}) {

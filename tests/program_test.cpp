@@ -231,7 +231,7 @@ TEST_CASE("program: an evaluation replaces only one that says less", "[program]"
       shop.evaluate(shop.run(), settings + "--eps 0.1 --data-dir " + shop.folder.path().string()));
 }
 
-TEST_CASE("program: a training that collapses ends with exit code 3", "[program]") {
+TEST_CASE("program: a training that collapses ends with exit code 3", "[program][slow]") {
   const Workshop shop;
   // With steps this large the probe goes up and down; any fall of it counts.
   const Outcome outcome =

@@ -163,7 +163,8 @@ TrainingState trained(const Change& change, bool changed) {
 
 }  // namespace
 
-TEST_CASE("every recipe field that concerns training reaches it, and no other does", "[trainer]") {
+TEST_CASE("every recipe field that concerns training reaches it, and no other does",
+          "[trainer][slow]") {
   for (const Change& change : kChanges) {
     INFO(change.key << " " << change.value);
     CHECK_FALSE(trained(change, true) == trained(change, false));

@@ -363,7 +363,7 @@ TEST_CASE("sizes that no network has are refused before they take memory", "[wei
   CHECK_THAT(checkpoint("mean", "[0, 1e38, 0]"), Contains("mean of channel 1"));
 }
 
-TEST_CASE("many names that end alike are read at once", "[weights]") {
+TEST_CASE("many names that end alike are read at once", "[weights][slow]") {
   const auto model = make_model(tiny_spec("resnet18", 2, 8, 3));
   SafetensorsFile file;
   constexpr size_t kArrays = 50000;  // with time by the square of this, ctest gives up

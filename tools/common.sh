@@ -9,12 +9,12 @@ say() { printf '== %s\n' "$*"; }
 
 # step NAME "What is being done" COMMAND...
 step() {
-  local name=$1 what=$2 log="build/logs/$1.log" start=$SECONDS
+  local name=$1 what=$2 log="build/logs/$1.log" took TIMEFORMAT='%0R s, %0U + %0S s of CPU'
   shift 2
   mkdir -p build/logs
   printf '== %s ... ' "$what"
-  if "$@" >"$log" 2>&1 </dev/null; then
-    printf 'done (%d s)\n' $((SECONDS - start))
+  if took=$({ time "$@" >"$log" 2>&1 </dev/null; } 2>&1); then
+    printf 'done (%s)\n' "$took"
   else
     printf 'FAILED. The end of %s:\n' "$log"
     tail -n 60 "$log"
