@@ -99,5 +99,7 @@ void run_jpeg(Context& context);
 void run_parity(Context& context);
 void run_weights(Context& context);
 void run_exchange(Context& context);
+void run_compressors(Context& context);
+void run_projection(Context& context);
 
 }  // namespace ringfort::bench

@@ -40,6 +40,10 @@ constexpr Bench kBenches[] = {
      run_weights, true},
     {"exchange", "a gradient summed over the ranks of a job; launch with mpirun", run_exchange,
      false, true},
+    {"compressors", "gradients encoded and decoded, beside a copy of as many bytes",
+     run_compressors},
+    {"projection", "a step of DAT on 8 to 1024 ranks by the cost model: no measurement",
+     run_projection, false, true},
 };
 
 struct Options {
