@@ -1,6 +1,7 @@
 #include "adversarial/method.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "adversarial/optimization.h"
 
@@ -111,6 +112,10 @@ Recipe resolved(Recipe recipe) {
   recipe.attack_alpha = method.inner->alpha;
   recipe.attack_bn = to_string(method.inner->bn);
   return recipe;
+}
+
+int64_t pseudo_images(const Recipe& recipe, int64_t images) {
+  return std::llround(recipe.pseudo_share * static_cast<double>(images));
 }
 
 AttackOptions validation_attack(const Recipe& recipe, int steps) {

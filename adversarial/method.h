@@ -39,6 +39,9 @@ Recipe resolved(Recipe recipe);
 // eval mode.
 AttackOptions validation_attack(const Recipe& recipe, int steps);
 
+// How many of `images` that go through the network together are pseudo-labelled ones.
+int64_t pseudo_images(const Recipe& recipe, int64_t images);
+
 Norm parse_norm(const std::string& name);
 Dtype parse_dtype(const std::string& name);
 AttackBn parse_attack_bn(const std::string& name);

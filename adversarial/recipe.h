@@ -21,6 +21,11 @@ struct Recipe {
   int cutout = 0;    // side in pixels of a square of zeros in each training image; 0: none
   int image_size = 224;  // side of the squares that images in files become
   int workers = 0;       // threads that decode images in files; 0: as many as threads
+  // Images of another data set with labels that a model made for them (ringfort pseudo-label):
+  // which, where, the file of the labels; empty: none
+  std::string pseudo_dataset, pseudo_data_dir, pseudo_labels;
+  double pseudo_share = 0.5;     // of each batch
+  double pseudo_confidence = 0;  // that a label must have at least
 
   // model
   std::string model = "cnn_small";

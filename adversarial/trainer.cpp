@@ -34,7 +34,7 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
       data_(data),
       measure_(std::move(measure)),
       pool_(exec.device()),
-      split_(split_hold_out(data.count, recipe.hold_out, recipe.seed)),
+      split_(split_hold_out(data.count - data.pseudo_count, recipe.hold_out, recipe.seed)),
       comm_(comm),
       method_(make_method(recipe)),
       collapse_(recipe.collapse_drop, probe_images()) {
@@ -71,6 +71,9 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
   step_->optimizer().restart_average(exec);
   // A last batch that is not full would need plans and buffers of its own; its images come first in
   // another epoch.
+  Companions pseudo;
+  if (!data.pseudo_samples.empty())
+    pseudo = {data.pseudo_samples, pseudo_images(recipe, pass_images())};
   feed_ = std::make_unique<Feed>(
       exec, data, split_.training,
       LoaderOptions{.batch_size = pass_images(),
@@ -80,7 +83,8 @@ Trainer::Trainer(Exec& exec, const Recipe& recipe, const Dataset& data, RobustAc
                     .rank = rank(),
                     .ranks = ranks(),
                     .workers = decoding_threads(recipe, exec),
-                    .random_resized_crop = recipe.augment == "random-resized-crop"});
+                    .random_resized_crop = recipe.augment == "random-resized-crop"},
+      Residency::kAuto, std::move(pseudo));
   require(steps_per_epoch() > 0, "train: {} training images do not fill one batch of {}",
           split_.training.size(), recipe.batch_size);
   total_steps_ = steps_per_epoch() * recipe.epochs;

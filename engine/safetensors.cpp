@@ -36,8 +36,8 @@ struct Dtype {
   std::string_view name;
   uint64_t size;
 };
-constexpr std::array<Dtype, 6> kDtypes{
-    {{"F32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"U8", 1}}};
+constexpr std::array<Dtype, 7> kDtypes{
+    {{"F32", 4}, {"F64", 8}, {"F16", 2}, {"BF16", 2}, {"I64", 8}, {"I32", 4}, {"U8", 1}}};
 
 // Bytes per element, or 0 for a dtype we do not know.
 uint64_t dtype_size(std::string_view dtype) {
@@ -214,7 +214,7 @@ NamedArray read_entry(const std::string& name, const Json& json, std::span<const
   uint64_t bytes = dtype_size(array.dtype);
   require(bytes != 0,
           "'{}': array '{}' has dtype '{}', which Ringfort does not read (F32, F64, "
-          "F16, BF16, I64, U8); convert it first",
+          "F16, BF16, I64, I32, U8); convert it first",
           file, name, array.dtype);
   bool fits = true;
   for (const int64_t dim : array.shape) fits = fits && multiply(bytes, static_cast<uint64_t>(dim));

@@ -16,7 +16,7 @@
 namespace ringfort {
 
 // An array and where its bytes lie: row-major, little-endian. `dtype` is F32, F64, F16,
-// BF16, I64 or U8.
+// BF16, I64, I32 or U8.
 struct NamedArray {
   std::string name;
   std::string dtype;

@@ -43,7 +43,8 @@ enum class Purpose : uint32_t {
   kImageCrop,
   kDropout,
   kMixup,
-  kCompress
+  kCompress,
+  kPseudoOrder
 };
 
 struct RandomKey {

@@ -28,6 +28,7 @@ const std::vector<Change> kChanges = {
     {"augment", "none"},
     {"crop-pad", "3"},
     {"cutout", "3"},
+    {"pseudo-share", "0.25"},
     {"mixup", "1.4"},
     {"mixup", "1.4", {{"method", "standard"}}},
     {"mixup", "1.4", {{"method", "trades"}}},
@@ -99,6 +100,10 @@ const std::vector<Change> kChanges = {
     {"attack-dtype", "bfloat16", {kL2}},
     {"seed", "7"}};
 
+// Those of pseudo-labelled images, which the caller loads.
+const std::vector<Override> kPseudo = {
+    {"pseudo-dataset", "mnist"}, {"pseudo-data-dir", "there"}, {"pseudo-labels", "p.safetensors"}};
+
 // Fields about measuring, about where and how fast, and those that others act upon: the caller
 // loads the data, at the image size, and opens the device.
 const std::vector<Change> kNoChanges = {
@@ -117,6 +122,10 @@ const std::vector<Change> kNoChanges = {
     {"save-every", "3"},
     {"image-size", "48"},
     {"workers", "3"},
+    {"pseudo-dataset", "cifar10", kPseudo},
+    {"pseudo-data-dir", "elsewhere", kPseudo},
+    {"pseudo-labels", "q.safetensors", kPseudo},
+    {"pseudo-confidence", "0.9", kPseudo},
     {"max-skipped", "1"},
     // between ranks, of which there is one here (tests/ranks_training_test.cpp has several)
     {"batch-per-rank", "8"},
@@ -158,7 +167,12 @@ TrainingState trained(const Change& change, bool changed) {
     recipe.init = (folder / recipe.init).string();
     save_other_weights(recipe.init);
   }
-  return ScriptedRun(recipe, three_batches(), {}).now();
+  Dataset data = three_batches();
+  if (change.key == "pseudo-share") {
+    data.pseudo_count = 16;
+    data.pseudo_samples = {70, 71, 72, 73, 74, 75, 76, 77, 78, 79};
+  }
+  return ScriptedRun(recipe, data, {}).now();
 }
 
 }  // namespace

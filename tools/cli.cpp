@@ -116,6 +116,30 @@ void add_evaluate(CLI::App& app, EvaluateCommand& c) {
   option("--json", c.json, "where to write the result [evaluation.json in the run folder]");
 }
 
+std::vector<std::string> known_datasets() {
+  const std::span<const std::string_view> names = dataset_names();
+  return {names.begin(), names.end()};
+}
+
+void add_pseudo_label(CLI::App& app, PseudoLabelCommand& c) {
+  CLI::App* command = app.add_subcommand(
+      "pseudo-label", "Label images that have no labels by a trained model, to train on them");
+  command->add_option("RUN_OR_CHECKPOINT", c.target, "run folder, or a .safetensors file")
+      ->required();
+  const auto option = [&](const std::string& name, auto& value, const std::string& help) {
+    return command->add_option(name, value, help)->take_last()->type_name("");
+  };
+  option("--dataset", c.dataset, "data set whose training images are labelled")
+      ->required()
+      ->check(one_of(known_datasets()));
+  option("--data-dir", c.data_dir, "folder of the data set")->required();
+  option("--output", c.output, "file to create")->required();
+  option("--batch-size", c.batch_size, "images that go through the network together [250]")
+      ->check(whole_number(1, 1000000));
+  option("--threads", c.threads, "CPU threads; 0: all cores [0]")->check(whole_number(0, 4096));
+  option("--device", c.device, "auto, cpu, cuda, cuda:N [auto]");
+}
+
 void add_replay(CLI::App& app, ReplayCommand& c) {
   CLI::App* replay = app.add_subcommand(
       "replay", "Run one step of a training again and say where a number stopped being finite");
@@ -175,9 +199,7 @@ void add_import(CLI::App& app, ImportCommand& c) {
   option("--mean", c.mean, "of the normalisation, by channel: 0.49,0.48,0.45 [the file's, else 0]")
       ->delimiter(',');
   option("--std", c.std, "of the normalisation, by channel [the file's, else 1]")->delimiter(',');
-  const std::span<const std::string_view> datasets = dataset_names();
-  option("--dataset", c.dataset, "data set to be evaluated on")
-      ->check(one_of({datasets.begin(), datasets.end()}));
+  option("--dataset", c.dataset, "data set to be evaluated on")->check(one_of(known_datasets()));
   option("--data-dir", c.data_dir, "folder of the data set");
   option("--norm", c.norm, "of a run's threat model: Linf, L2 [Linf]")
       ->check(one_of({"Linf", "L2"}));
@@ -230,6 +252,7 @@ Command parse_command_line(std::vector<std::string> arguments) {
   app.set_version_flag("--version", fmt::format("ringfort {}", version()));
   TrainCommand train;
   EvaluateCommand evaluate;
+  PseudoLabelCommand labelled;
   ReplayCommand replay;
   ExportCommand exported;
   ImportCommand imported;
@@ -237,6 +260,7 @@ Command parse_command_line(std::vector<std::string> arguments) {
   InfoCommand info;
   add_train(app, train);
   add_evaluate(app, evaluate);
+  add_pseudo_label(app, labelled);
   add_replay(app, replay);
   add_export(app, exported);
   add_import(app, imported);
@@ -264,6 +288,7 @@ Command parse_command_line(std::vector<std::string> arguments) {
   refuse_unknown(app);
   if (app.got_subcommand("train")) return train;
   if (app.got_subcommand("evaluate")) return evaluate;
+  if (app.got_subcommand("pseudo-label")) return labelled;
   if (app.got_subcommand("replay")) return replay;
   if (app.got_subcommand("export")) return exported;
   if (app.got_subcommand("import")) return imported;

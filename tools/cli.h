@@ -9,8 +9,8 @@
 
 namespace ringfort {
 
-using Command = std::variant<TrainCommand, EvaluateCommand, ReplayCommand, ExportCommand,
-                             ImportCommand, ReportCommand, InfoCommand, TextCommand>;
+using Command = std::variant<TrainCommand, EvaluateCommand, PseudoLabelCommand, ReplayCommand,
+                             ExportCommand, ImportCommand, ReportCommand, InfoCommand, TextCommand>;
 
 // `arguments` without the program's name. Throws UsageError with one sentence; an unknown option or
 // command names the nearest known one. Values of recipe keys are checked later, by read_recipe.

@@ -1,6 +1,6 @@
 // The commands of the program, as plain data: tools/cli parses them, tools/main runs them. Those
-// that need the engine are implemented in train.cpp, evaluate.cpp, replay.cpp, weights.cpp and
-// info.cpp.
+// that need the engine are implemented in train.cpp, evaluate.cpp, pseudo_label.cpp, replay.cpp,
+// weights.cpp and info.cpp.
 #pragma once
 
 #include <cstdint>
@@ -82,6 +82,17 @@ struct ImportCommand {
   std::optional<double> eps;
 };
 
+// ringfort pseudo-label RUN_OR_CHECKPOINT --dataset NAME --data-dir FOLDER --output FILE
+struct PseudoLabelCommand {
+  std::filesystem::path target;  // a run folder or a .safetensors file
+  std::string dataset;           // its training images are labelled, whatever labels it has
+  std::string data_dir;
+  std::filesystem::path output;  // must not exist yet
+  int batch_size = 250;
+  int threads = 0;  // 0: all cores
+  std::string device = "auto";
+};
+
 // ringfort replay RUN STEP
 struct ReplayCommand {
   std::filesystem::path run;
@@ -114,6 +125,7 @@ inline constexpr int kExitInterrupted = 4;  // stopped by a signal, state saved:
 // Each returns the exit code of the program and throws Error. `recipe` is validated, overrides in.
 int run_train(const Recipe& recipe, const TrainCommand& command);
 int run_evaluate(const EvaluateCommand& command);
+int run_pseudo_label(const PseudoLabelCommand& command);
 int run_replay(const ReplayCommand& command);
 int run_export(const ExportCommand& command);
 int run_import(const ImportCommand& command);

@@ -19,6 +19,8 @@ int run(const TrainCommand& command) {
 
 int run(const EvaluateCommand& command) { return run_evaluate(command); }
 
+int run(const PseudoLabelCommand& command) { return run_pseudo_label(command); }
+
 int run(const ReplayCommand& command) { return run_replay(command); }
 
 int run(const ExportCommand& command) { return run_export(command); }

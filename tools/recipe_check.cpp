@@ -57,6 +57,26 @@ void check_device(const std::string& device, const std::string& what) {
           "{}: '{}' is not one of auto, cpu, cuda, cuda:N", what, device);
 }
 
+void check_pseudo(const Recipe& recipe,
+                  const std::function<std::string(const std::string& key)>& where) {
+  const bool some = !recipe.pseudo_dataset.empty() || !recipe.pseudo_data_dir.empty() ||
+                    !recipe.pseudo_labels.empty();
+  const bool all = !recipe.pseudo_dataset.empty() && !recipe.pseudo_data_dir.empty() &&
+                   !recipe.pseudo_labels.empty();
+  require(all || !some,
+          "pseudo-labelled images need pseudo-dataset, pseudo-data-dir and pseudo-labels; give all "
+          "three or none");
+  const std::span<const std::string_view> known = dataset_names();
+  require(!some || std::find(known.begin(), known.end(), recipe.pseudo_dataset) != known.end(),
+          "{}: '{}' is not one of {}", where("pseudo-dataset"), recipe.pseudo_dataset,
+          fmt::join(known, ", "));
+  const int64_t images = recipe.batch_size / recipe.micro_batches;
+  const int64_t pseudo = pseudo_images(recipe, images);
+  require(!some || (pseudo > 0 && pseudo < images),
+          "{}: {} of {} images is {}; there must be images of both kinds in a batch",
+          where("pseudo-share"), format_real(recipe.pseudo_share), images, pseudo);
+}
+
 }  // namespace
 
 void check_range(const RecipeField& field, double value, std::string_view what) {
@@ -100,6 +120,7 @@ void check_together(const Recipe& recipe,
   require(!recipe.data_dir.empty(),
           "{} is missing; name the folder that holds the data set's files (--data-dir FOLDER)",
           where("data-dir"));
+  check_pseudo(recipe, where);
   require(!recipe.output.empty(), "{} is empty; name the run folder to create", where("output"));
   require_eps_in_range(where("eps"), recipe.norm, recipe.eps);
   require_eps_in_range(where("attack-alpha"), recipe.norm, recipe.attack_alpha);

@@ -6,6 +6,7 @@
 #include "tools/commands.h"
 #include "tools/machine.h"
 #include "tools/run_folder.h"
+#include "tools/training_data.h"
 
 namespace ringfort {
 namespace {
@@ -72,8 +73,7 @@ int run_replay(const ReplayCommand& command) {
   if (command.threads) recipe.threads = *command.threads;
   const std::unique_ptr<Exec> exec = open_exec(recipe.device, recipe.threads);
   exec->allow_tf32(recipe.tf32);
-  const Dataset data =
-      load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);
+  const Dataset data = load_training_data(recipe);
   Trainer trainer(*exec, recipe, data);
   trainer.require_step(command.step);
   fmt::print("Going to step {} {}\n", command.step, take_up(trainer, command));

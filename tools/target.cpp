@@ -28,4 +28,11 @@ Target find_target(std::string_view command, const std::filesystem::path& path) 
   return target;
 }
 
+void require_new(const std::filesystem::path& file) {
+  std::error_code none;
+  require(!std::filesystem::exists(std::filesystem::symlink_status(file, none)),
+          "--output: '{}' is there already; nothing was changed, choose another name",
+          file.string());
+}
+
 }  // namespace ringfort

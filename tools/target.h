@@ -19,4 +19,7 @@ struct Target {
 // name of `command`.
 Target find_target(std::string_view command, const std::filesystem::path& path);
 
+// Error where there is something at `file`, which an --output is to create.
+void require_new(const std::filesystem::path& file);
+
 }  // namespace ringfort

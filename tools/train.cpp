@@ -17,6 +17,7 @@
 #include "tools/resume.h"
 #include "tools/run_folder.h"
 #include "tools/stop_signal.h"
+#include "tools/training_data.h"
 
 namespace ringfort {
 namespace {
@@ -152,8 +153,7 @@ int train_rank(Recipe recipe, const TrainCommand& command, Exec& exec, Comm& com
     end = static_cast<RunEnd>(
         std::stoi(word_of_first(comm, std::to_string(static_cast<int>(end)), "how the run ended")));
   if (end != RunEnd::kNone) return tell_end(recipe, end, first);
-  const Dataset data =
-      load_dataset(recipe.dataset, recipe.data_dir, Split::kTrain, recipe.image_size);
+  const Dataset data = load_training_data(recipe);
   std::string memory;
   require_rank_memory(recipe, data, exec, comm.size(), memory);
   auto trainer =

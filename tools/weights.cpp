@@ -13,13 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void require_new(const fs::path& file) {
-  std::error_code none;
-  require(!fs::exists(fs::symlink_status(file, none)),
-          "--output: '{}' is there already; nothing was changed, choose another name",
-          file.string());
-}
-
 std::string numbers(const std::vector<float>& values) {
   std::string text;
   for (const float value : values) {

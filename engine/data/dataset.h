@@ -26,6 +26,10 @@ struct Dataset {
   std::vector<std::string> class_names;
   std::vector<float> mean, std;                  // (C), of the training set's pixels in [0,1]
   std::shared_ptr<const EncodedImages> encoded;  // images that are decoded when they are needed
+  // The last so many images have labels that a model made (pseudo_labels.h), and of them the ones
+  // that are trained on.
+  int64_t pseudo_count = 0;
+  std::vector<int64_t> pseudo_samples;
 
   int64_t image_bytes() const { return int64_t{height} * width * channels; }
   // Pixels (H, W, C) of image `i`, in [0, count).

@@ -25,12 +25,18 @@ DeviceBatch on_device(Exec& exec, Pool& pool, const Batch& batch, const View& im
 }
 
 Feed::Feed(Exec& exec, const Dataset& data, std::vector<int64_t> indices, LoaderOptions options,
-           Residency residency)
-    : exec_(exec), data_(data), loader_(data, std::move(indices), [&] {
-        // A plan moves no pixels: none need to be decoded for it.
-        options.pixels = !is_resident(exec, data, residency) && !(data.encoded && exec.planned());
-        return options;
-      }()) {
+           Residency residency, Companions companions)
+    : exec_(exec),
+      data_(data),
+      loader_(
+          data, std::move(indices),
+          [&] {
+            // A plan moves no pixels: none need to be decoded for it.
+            options.pixels =
+                !is_resident(exec, data, residency) && !(data.encoded && exec.planned());
+            return options;
+          }(),
+          std::move(companions)) {
   if (options.pixels || data.encoded) {
     uploader_.emplace(exec, loader_.samples_per_batch() * data.image_bytes());
     return;

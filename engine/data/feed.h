@@ -36,7 +36,7 @@ class Feed {
  public:
   // `data` must outlive the feed. Errors: as Loader's; no memory for the data set.
   Feed(Exec& exec, const Dataset& data, std::vector<int64_t> indices, LoaderOptions options,
-       Residency residency = Residency::kAuto);
+       Residency residency = Residency::kAuto, Companions companions = {});
 
   // As Loader's.
   void start_epoch(uint32_t epoch, int64_t first = 0) { loader_.start_epoch(epoch, first); }

@@ -22,38 +22,73 @@ uint32_t bounded_draw(const RandomKey& key, uint64_t position, uint32_t bound) {
   }
 }
 
+std::vector<int64_t> joined(std::vector<int64_t> first, const std::vector<int64_t>& second) {
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
+}
+
 }  // namespace
 
-std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed, uint32_t epoch) {
+std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed, uint32_t epoch,
+                                 Purpose purpose) {
   require(indices.size() <= UINT32_MAX, "an epoch of {} samples is too long to shuffle",
           indices.size());
-  const RandomKey key{seed, Purpose::kOrder, epoch};
+  const RandomKey key{seed, purpose, epoch};
   std::vector<int64_t> order(indices.begin(), indices.end());
   for (size_t i = order.size(); i > 1; --i)
     std::swap(order[i - 1], order[bounded_draw(key, i - 1, static_cast<uint32_t>(i))]);
   return order;
 }
 
-Loader::Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions options)
+Loader::Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions options,
+               Companions companions)
     : data_(data),
       indices_(std::move(indices)),
       options_(options),
-      gatherer_(data, indices_, options.workers) {
+      companions_(std::move(companions)),
+      gatherer_(data, joined(indices_, companions_.indices), options.workers) {
+  require_possible();
+}
+
+void Loader::require_possible() const {
   require(options_.batch_size >= 1, "the batch size is {}; it must be at least 1",
           options_.batch_size);
-  require(!indices_.empty(), "data set {}: no samples are left to load", data.name);
-  const auto [low, high] = std::minmax_element(indices_.begin(), indices_.end());
-  require(*low >= 0 && *high < data.count,
-          "data set {}: samples {} to {} were asked for, it has {} (0 to {})", data.name, *low,
-          *high, data.count, data.count - 1);
+  require(!indices_.empty(), "data set {}: no samples are left to load", data_.name);
+  const std::vector<int64_t> all = joined(indices_, companions_.indices);
+  const auto [low, high] = std::minmax_element(all.begin(), all.end());
+  require(*low >= 0 && *high < data_.count,
+          "data set {}: samples {} to {} were asked for, it has {} (0 to {})", data_.name, *low,
+          *high, data_.count, data_.count - 1);
   require(options_.ranks >= 1 && options_.rank >= 0 && options_.rank < options_.ranks,
           "rank {} of {} cannot load data; ranks count from 0", options_.rank, options_.ranks);
   require(options_.batch_size <= INT64_MAX / options_.ranks,
           "{} ranks cannot have batches of {} each", options_.ranks, options_.batch_size);
+  const int64_t beside = companions_.per_batch;
+  require(beside == 0 || (beside > 0 && beside < options_.batch_size &&
+                          !companions_.indices.empty() && options_.drop_last && options_.shuffle),
+          "data set {}: {} companions of {} cannot stand in every batch of {}", data_.name, beside,
+          companions_.indices.size(), options_.batch_size);
   require(!options_.drop_last || batches_per_epoch() >= 1,
           "data set {}: {} samples do not fill one batch of {}{}; use a smaller batch size",
-          data.name, indices_.size(), options_.batch_size,
+          data_.name, indices_.size(), own_samples(),
           options_.ranks > 1 ? fmt::format(" on each of {} ranks", options_.ranks) : "");
+}
+
+// Of an epoch's batch the part of this rank: those that stand there in the companions' epochs laid
+// end to end.
+void Loader::add_companions(int64_t batch, uint32_t epoch, std::vector<int64_t>& samples) {
+  const int64_t count = std::ssize(companions_.indices), each = companions_.per_batch;
+  const int64_t number = int64_t{epoch} * batches_per_epoch() + batch;
+  const int64_t first = (number * options_.ranks + options_.rank) * each;
+  for (int64_t at = first; at < first + each; ++at) {
+    if (companion_epoch_ != at / count) {
+      companion_epoch_ = at / count;
+      companion_order_ =
+          epoch_order(companions_.indices, options_.seed, static_cast<uint32_t>(companion_epoch_),
+                      Purpose::kPseudoOrder);
+    }
+    samples.push_back(companion_order_[static_cast<size_t>(at % count)]);
+  }
 }
 
 Loader::Part Loader::part_of(int64_t batch) const {
@@ -76,7 +111,7 @@ int64_t Loader::samples_per_epoch() const {
 }
 
 int64_t Loader::samples_per_batch() const {
-  return std::min<int64_t>(options_.batch_size, static_cast<int64_t>(indices_.size()));
+  return std::min(own_samples(), std::ssize(indices_)) + companions_.per_batch;
 }
 
 void Loader::start_epoch(uint32_t epoch, int64_t first) {
@@ -115,12 +150,12 @@ void Loader::gather_epoch(const std::stop_token& stop, uint32_t epoch, int64_t f
     for (int64_t number = first; number < batches; ++number) {
       const Part part = part_of(number);
       Batch batch = spare_batch();
-      const auto samples =
-          std::span(order).subspan(static_cast<size_t>(part.first), static_cast<size_t>(part.size));
+      samples_.assign(order.begin() + part.first, order.begin() + part.first + part.size);
+      if (companions_.per_batch > 0) add_companions(number, epoch, samples_);
       if (options_.pixels)
-        gatherer_.gather(samples, transform, batch);
+        gatherer_.gather(samples_, transform, batch);
       else
-        gatherer_.gather_labels(samples, batch);
+        gatherer_.gather_labels(samples_, batch);
       if (!put(stop, std::move(batch))) break;
     }
   } catch (...) {

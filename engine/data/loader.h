@@ -16,12 +16,21 @@
 #include <vector>
 
 #include "engine/data/gather.h"
+#include "kernels/philox.h"
 
 namespace ringfort {
 
-// A permutation of `indices`, uniform over all (Fisher-Yates with unbiased draws), keyed by seed
-// and epoch.
-std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed, uint32_t epoch);
+// A permutation of `indices`, uniform over all (Fisher-Yates with unbiased draws), keyed by seed,
+// epoch and purpose.
+std::vector<int64_t> epoch_order(std::span<const int64_t> indices, uint64_t seed, uint32_t epoch,
+                                 Purpose purpose = Purpose::kOrder);
+
+// Samples of which every batch has a fixed number beside those that an epoch is of. They are walked
+// in epochs of their own, each of which begins where the last has ended, be it within a batch.
+struct Companions {
+  std::vector<int64_t> indices = {};
+  int64_t per_batch = 0;  // of each rank; 0: none
+};
 
 struct LoaderOptions {
   int64_t batch_size = 128;
@@ -39,8 +48,10 @@ struct LoaderOptions {
 
 class Loader {
  public:
-  // `data` must outlive the loader. Every index must be in [0, data.count).
-  Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions options);
+  // `data` must outlive the loader. Every index must be in [0, data.count). companions: the last of
+  // every batch; they need drop_last and shuffle.
+  Loader(const Dataset& data, std::vector<int64_t> indices, LoaderOptions options,
+         Companions companions = {});
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
@@ -63,8 +74,11 @@ class Loader {
   struct Part {
     int64_t first, size;  // in the epoch's order
   };
-  Part part_of(int64_t batch) const;                                               // this rank's
-  int64_t samples_of_all() const { return options_.batch_size * options_.ranks; }  // in a batch
+  Part part_of(int64_t batch) const;  // this rank's
+  int64_t own_samples() const { return options_.batch_size - companions_.per_batch; }
+  int64_t samples_of_all() const { return own_samples() * options_.ranks; }  // in a batch
+  void require_possible() const;
+  void add_companions(int64_t batch, uint32_t epoch, std::vector<int64_t>& samples);
   void gather_epoch(const std::stop_token& stop, uint32_t epoch, int64_t first);
   bool put(const std::stop_token& stop, Batch&& batch);
   Batch spare_batch();
@@ -74,7 +88,11 @@ class Loader {
   const Dataset& data_;
   const std::vector<int64_t> indices_;
   const LoaderOptions options_;
-  BatchGatherer gatherer_;  // of the epoch's thread
+  const Companions companions_;
+  BatchGatherer gatherer_;  // of the epoch's thread, as the three below
+  std::vector<int64_t> samples_;
+  std::vector<int64_t> companion_order_;  // of their epoch ...
+  int64_t companion_epoch_ = -1;          // ... of this number
 
   std::mutex mutex_;  // guards the four below
   std::deque<Batch> ready_;
