@@ -115,7 +115,7 @@ void report_encoding(Context& context, Comm& comm, const Encoding& encoding, int
   const Tensor values = random_tensor(context.exec, pool, vector_shape(count), Dtype::kFloat32);
   const auto codec = make_codec(context, encoding, count);
   Exchange exchange(context.exec, comm);
-  uint64_t call = 0;
+  uint32_t call = 0;
   const auto run = [&] {
     const RandomKey key{1, Purpose::kCompress, ++call};
     exchange.all_reduce(*codec, {encoding.algorithm, values.as<float>(), nullptr, key});
