@@ -3,6 +3,7 @@
 #include "engine/data/pseudo_labels.h"
 
 #include <catch2/catch.hpp>
+#include <set>
 #include <cmath>
 #include <map>
 #include <numeric>
