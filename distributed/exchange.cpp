@@ -203,7 +203,8 @@ void Exchange::ring(Codec& codec, const ExchangeCall& call) {
   for (size_t step = 0; step < plan.reduce_scatter.size(); ++step) {
     const int segment = plan.reduce_scatter[step].receive;
     const bool last = step + 1 == plan.reduce_scatter.size();
-    std::vector<Comm::Message> arriving = std::move(coming);
+    std::vector<Comm::Message> arriving;
+    std::swap(arriving, coming);
     if (!last) coming = receive_parts(plan.reduce_scatter[step + 1].receive);
     for (size_t i = 0; i < arriving.size(); ++i) {
       const ChunkRange part = of(segment)[i];

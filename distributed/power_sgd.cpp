@@ -36,7 +36,7 @@ bool PowerSgd::is_worth_it(int64_t rows, int64_t columns, int rank) {
 }
 
 PowerSgd::PowerSgd(Exec& exec, std::vector<MatrixAt> matrices, int rank, uint64_t seed)
-    : matrices_(std::move(matrices)), rank_(rank), pool_(exec.device()) {
+    : matrices_(std::move(matrices)), pool_(exec.device()) {
   int64_t p_length = 0, q_length = 0;
   for (const MatrixAt& m : matrices_) {
     p_at_.push_back({p_length, m.rows, rank});

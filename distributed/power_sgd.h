@@ -33,7 +33,6 @@ class PowerSgd {
   View matrix(float* values, const MatrixAt& at) const;
 
   std::vector<MatrixAt> matrices_, p_at_, q_at_;
-  const int rank_;
   int64_t longest_ = 1;
   Pool pool_;
   Tensor p_, q_, own_q_;
