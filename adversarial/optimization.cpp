@@ -69,6 +69,8 @@ OptimizerOptions make_optimizer(const Recipe& recipe) {
   return options;
 }
 
+bool feedback_is_sound(const Recipe& recipe) { return !is_adaptive(parse_optimizer(recipe.opt)); }
+
 double peak_lr(const Recipe& recipe) {
   if (recipe.lr_base_size == 0) return recipe.lr;
   const double ratio =

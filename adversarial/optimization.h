@@ -10,6 +10,10 @@ namespace ringfort {
 // Errors: an unknown optimizer or schedule lists the known ones.
 OptimizerOptions make_optimizer(const Recipe& recipe);
 
+// Whether what a step left out of a gradient may be added to the next: not where the square of a
+// gradient counts.
+bool feedback_is_sound(const Recipe& recipe);
+
 // lr as it is for the recipe's batch size: lr_base_size resolved (Goyal et al. 2017).
 double peak_lr(const Recipe& recipe);
 

@@ -142,6 +142,12 @@ TrainingResult Trainer::run(const std::filesystem::path& folder, TrainingObserve
     started_ = epoch_started_ = record_started_ = now();
     observer_->on_start(header);
     if (reducer_) observer_->on_message(reducer_->describe());
+    if (reducer_ && reducer_->feedback().data != nullptr && !feedback_is_sound(recipe_))
+      observer_->on_message(
+          fmt::format("error feedback under {} is not sound: it takes the square of gradients in "
+                      "which the past "
+                      "is contained; sgd and lars are, or a compressor without bias",
+                      recipe_.opt));
     if (!broken_held_out_.empty())
       observer_->on_message("of the images held out, " + describe(broken_held_out_));
   }

@@ -1,5 +1,6 @@
 // Trainings of several ranks: the weights that one rank would have, the same bits on all of them,
 // states that lose nothing, and no word between ranks during an attack.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <functional>
@@ -186,6 +187,21 @@ TEST_CASE("ranks: a gradient that is not finite on one rank is skipped by all", 
     for (const RankEnd& end : ends) CHECK(end.weight_bytes == ends[0].weight_bytes);
     CHECK_THAT(ends[0].messages.at(1), Contains("not finite"));
   }
+}
+
+TEST_CASE("ranks: error feedback under an adaptive optimizer is told of", "[ranks]") {
+  Recipe recipe = recipe_of("dat");
+  recipe.max_steps = 2;
+  recipe.compressor = "top-k";
+  const auto warned = [&](const char* optimizer) {
+    recipe.opt = optimizer;
+    const auto& messages = train(recipe, 2)[0].messages;
+    return std::any_of(messages.begin(), messages.end(), [](const std::string& message) {
+      return message.find("is not sound") != std::string::npos;
+    });
+  };
+  CHECK(warned("adam"));
+  CHECK_FALSE(warned("sgd"));
 }
 
 TEST_CASE("ranks: an attack says nothing to others", "[ranks]") {
