@@ -163,6 +163,7 @@ TrainingAttack::Buffers& TrainingAttack::buffers_for(const Shape& shape, bool mi
   // Weights change between replays: a replay prepares and folds them itself.
   GraphOptions graph;
   graph.before_capture = [this] { model_.params().cache().forget(); };
+  graph.pool = &pool_;
   buffers->graph = std::make_unique<Graph>(
       exec_, "training attack", [this, at = buffers.get()] { run_steps(*at); }, graph);
   buffers_.push_back(std::move(buffers));

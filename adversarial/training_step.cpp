@@ -150,7 +150,8 @@ Graph& TrainingStep::graph_for(const Work& work) {
   const auto found = graphs_.find(work);
   if (found != graphs_.end()) return found->second;
   // As in the attack's graph: what is made of weights is made in every replay.
-  const GraphOptions options{.before_capture = [this] { model_.params().cache().forget(); }};
+  const GraphOptions options{.before_capture = [this] { model_.params().cache().forget(); },
+                             .pool = &training_pool_};
   return graphs_
       .try_emplace(
           work, exec_, "training pass", [this, work] { train(work); }, options)

@@ -31,6 +31,7 @@ void Graph::run(const Shape& shape) {
 
 void Graph::capture() {
   options_.before_capture();
+  if (options_.pool != nullptr) options_.pool->keep_blocks();
   std::string why;
   recording_ = record(exec_, work_, why);
   refused_ = recording_ == nullptr;

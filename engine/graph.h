@@ -18,6 +18,8 @@ struct GraphOptions {
   // Called before the capture: what the work would find done by an earlier run, and must record
   // itself, is to be forgotten here.
   std::function<void()> before_capture = [] {};
+  // Where the work takes its tensors from; what is recorded keeps its addresses. nullptr: nowhere.
+  Pool* pool = nullptr;
 };
 
 class Graph {

@@ -12,6 +12,7 @@ struct Pool::FreeLists {
   const Device device;
   std::multimap<int64_t, DeviceMemory> free;
   int64_t in_use = 0, peak = 0, reserved = 0;
+  bool kept = false;
 
   DeviceMemory take(int64_t& bytes) {
     // A block up to a quarter too large serves too: shapes shrink while an evaluation drops fooled
@@ -28,7 +29,7 @@ struct Pool::FreeLists {
     return memory;
   }
   DeviceMemory allocate(int64_t bytes) {
-    if (!free.empty()) {
+    if (!free.empty() && !kept) {
       try {
         return allocate_on(device, bytes, "a tensor");
       } catch (const OutOfMemory&) {  // what lies in the free lists may be enough
@@ -81,6 +82,7 @@ std::shared_ptr<Block> Pool::allocate(int64_t bytes) {
   return std::make_shared<PooledBlock<FreeLists>>(lists_, std::move(memory), bytes);
 }
 
+void Pool::keep_blocks() { lists_->kept = true; }
 int64_t Pool::bytes_in_use() const { return lists_->in_use; }
 int64_t Pool::peak_bytes() const { return lists_->peak; }
 int64_t Pool::bytes_reserved() const { return lists_->reserved; }

@@ -43,6 +43,11 @@ class Pool {
   // asked for.
   std::shared_ptr<Block> allocate(int64_t bytes);
 
+  // From now on no block goes back to the device before the pool and its last tensor are gone, not
+  // even where memory runs out: a recording writes to them again, also to those that no tensor
+  // holds.
+  void keep_blocks();
+
   int64_t bytes_in_use() const;    // held by living tensors
   int64_t peak_bytes() const;      // highest bytes_in_use since reset_peak
   int64_t bytes_reserved() const;  // in use or in a free list

@@ -109,6 +109,20 @@ TEST_CASE("device: the training attack is recorded once and replays what plain l
   }
 }
 
+TEST_CASE("device: memory that runs out takes nothing that a recording writes to", "[engine]") {
+  Side cuda(kDevices[1], "cnn_small", 8);
+  Pool pool(kDevices[1]);
+  TrainingAttack attack(cuda.exec, pool, *cuda.model, three_steps(AttackBn::kEval));
+  const auto attacked = [&] { return to_vector<float>(cuda.exec, attack.run(cuda.input()).x_adv); };
+  attacked();
+  const auto before = attacked();  // recorded
+  const int64_t reserved = pool.bytes_reserved();
+  CHECK(pool.bytes_in_use() < reserved);
+  CHECK_THROWS_AS(pool.allocate(int64_t{1} << 50), OutOfMemory);
+  CHECK(pool.bytes_reserved() == reserved);
+  CHECK(attacked() == before);
+}
+
 TEST_CASE("device: an attack finds what it finds on the CPU", "[engine]") {
   for (const char* name : {"cnn_small", "preact_resnet18"}) {
     std::vector<std::vector<float>> found;

@@ -2,6 +2,7 @@
 // cuda_runtime.h.
 #include <sanitizer/asan_interface.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
@@ -48,6 +49,7 @@ struct EmulatedStream {
 struct EmulatedEvent {
   EmulatedStream* stream = nullptr;
   int64_t number = 0;
+  std::shared_ptr<std::chrono::steady_clock::time_point> when = {};  // the stream came to it
   void wait() const {
     if (stream != nullptr) stream->run_until(number);
   }
@@ -66,6 +68,9 @@ bool spoils_capture() {
 }
 
 // --- device memory: out of bounds for host code ---
+
+constexpr size_t kMemory = size_t{1}
+                           << 32;  // what the device says it has; no single block is larger
 
 std::map<void*, size_t>& allocations() {
   static std::map<void*, size_t> all;
@@ -176,9 +181,17 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  *event = {stream, stream->queued};
+  auto when = std::make_shared<std::chrono::steady_clock::time_point>();
+  stream->add([when] { *when = std::chrono::steady_clock::now(); });
+  *event = {stream, stream->queued, when};
   return cudaSuccess;
 }
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+  if (!start->when || !end->when) return cudaErrorInvalidValue;
+  *milliseconds = std::chrono::duration<float, std::milli>(*end->when - *start->when).count();
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   event->wait();
@@ -193,6 +206,7 @@ cudaError_t cudaMalloc(void** memory, size_t bytes) {
   *memory = nullptr;
   if (emulation::spoils_capture()) return cudaErrorStreamCaptureUnsupported;
   if (bytes == 0) return cudaSuccess;
+  if (bytes > emulation::kMemory) return cudaErrorMemoryAllocation;
   // CUDA aligns to 256 bytes; what lies behind the last byte is the sanitizer's.
   if (::posix_memalign(memory, 256, bytes) != 0) return cudaErrorMemoryAllocation;
   emulation::allocations()[*memory] = bytes;
@@ -312,7 +326,7 @@ cudaError_t cudaDeviceSynchronize() {
   return cudaSuccess;
 }
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
-  *free_bytes = *total_bytes = size_t{1} << 32;
+  *free_bytes = *total_bytes = emulation::kMemory;
   return cudaSuccess;
 }
 
