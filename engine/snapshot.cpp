@@ -1,6 +1,6 @@
 #include "engine/snapshot.h"
 
-#include "kernels/device_memory.h"
+#include "kernels/copy_views.h"
 
 namespace ringfort {
 
@@ -12,11 +12,13 @@ std::vector<NamedView> training_state(const ParamStore& params, const Optimizer&
 }
 
 Snapshot::Snapshot(Exec& exec, Pool& pool, const ParamStore& params, const Optimizer& optimizer) {
+  std::vector<ViewCopy> copies;
   for (const NamedView& part : training_state(params, optimizer)) {
     Tensor copy(pool, part.view.shape, part.view.dtype, part.view.layout);
-    copy_view(exec, copy, part.view);
+    copies.push_back({copy, part.view});
     copies_.emplace_back(part.name, std::move(copy));
   }
+  copy_views(exec, copies);
 }
 
 std::vector<NamedView> Snapshot::state(const std::string& prefix) const {
@@ -28,7 +30,9 @@ std::vector<NamedView> Snapshot::state(const std::string& prefix) const {
 void Snapshot::restore(Exec& exec, ParamStore& params, const Optimizer& optimizer) const {
   const std::vector<NamedView> now = training_state(params, optimizer);
   require(now.size() == copies_.size(), "Snapshot: it is of another optimizer");
-  for (size_t i = 0; i < now.size(); ++i) copy_view(exec, now[i].view, copies_[i].second);
+  std::vector<ViewCopy> copies;
+  for (size_t i = 0; i < now.size(); ++i) copies.push_back({now[i].view, copies_[i].second});
+  copy_views(exec, copies);
   params.master_changed(exec);
   params.statistics_changed();
 }

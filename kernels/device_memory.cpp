@@ -31,10 +31,14 @@ DeviceMemory allocate_on(Device device, int64_t bytes, const char* purpose) {
   return {memory, ReleaseMemory{device}};
 }
 
-void copy_view(Exec& exec, View to, View from) {
+void require_copyable(const View& to, const View& from) {
   require(to.dtype == from.dtype && to.count() == from.count() && to.layout == from.layout,
           "copy: {} {} and {} {} differ", to_string(to.dtype), to_string(to.shape),
           to_string(from.dtype), to_string(from.shape));
+}
+
+void copy_view(Exec& exec, View to, View from) {
+  require_copyable(to, from);
   move_bytes(exec, to.data, from.data, from.bytes(), CopyDirection::kWithin);
 }
 

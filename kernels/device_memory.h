@@ -20,6 +20,7 @@ DeviceMemory allocate_on(Device device, int64_t bytes, const char* purpose);
 std::optional<int64_t> free_memory(Device device);
 
 // Same dtype and number of elements on both sides, dense, in the same order.
+void require_copyable(const View& to, const View& from);
 void copy_view(Exec& exec, View to, View from);         // within the device
 void to_device(Exec& exec, View to, const void* from);  // from pageable host memory
 void to_host(Exec& exec, void* to, View from);          // waits until it is there
