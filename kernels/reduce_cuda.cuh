@@ -30,20 +30,42 @@ __device__ void store_block_sums(const Views<kSums>& out, int64_t at, const doub
   }
 }
 
-template <class S, class Fn, size_t kSums, size_t kIn>
-__global__ void row_reduce_kernel(Fn fn, Views<kSums> out, Views<kIn> in, int64_t length) {
-  const int64_t row = blockIdx.x;
-  const Columns<S, 0> none = {};
+// Calls body(i, n, whole, inputs) for each group of up to eight of the elements [first, last) that
+// is this thread's. packed: all views start on 16 bytes.
+template <class S, size_t kIn, class Body>
+__device__ void each_eight(int64_t first, int64_t last, const Views<kIn>& in, bool packed,
+                           const Body& body) {
   Columns<S, kIn> inputs;
-  double sums[kSums] = {};
-  for (int64_t i = threadIdx.x; i < length; i += kThreads) {
-    for (int k = 0; k < static_cast<int>(kIn); ++k)
-      load_some(in.view[k], row * length + i, 1, inputs.value[k]);
-    const auto result = apply<S>(fn, inputs.value, none.value, 0, std::make_index_sequence<kIn>{},
-                                 std::index_sequence<>{});
-    for (int k = 0; k < static_cast<int>(kSums); ++k)
-      sums[k] += static_cast<double>(result_at(result, k));
+  for (int64_t i = first + static_cast<int64_t>(threadIdx.x) * kPerThread; i < last;
+       i += kThreads * kPerThread) {
+    const int n = static_cast<int>(last - i < kPerThread ? last - i : kPerThread);
+    const bool whole = packed && n == kPerThread && i % kPerThread == 0;
+    load_group(in, i, n, whole, inputs);
+    body(i, n, whole, inputs);
   }
+}
+
+// sums[k] += the k-th terms of this thread's elements of [first, last).
+template <class S, size_t kSums, class Fn, size_t kIn, size_t kExtra>
+__device__ void add_terms_of(const Fn& fn, int64_t first, int64_t last, const Views<kIn>& in,
+                             const Columns<S, kExtra>& extras, bool packed, double (&sums)[kSums]) {
+  each_eight<S>(first, last, in, packed, [&](int64_t, int n, bool, const Columns<S, kIn>& inputs) {
+    unrolled<kPerThread>([&](auto j) {
+      if (j >= n) return;
+      const auto terms =
+          apply<S>(fn, inputs.value, extras.value, j, std::make_index_sequence<kIn>{},
+                   std::make_index_sequence<kExtra>{});
+      unrolled<kSums>([&](auto k) { sums[k] += static_cast<double>(result_at(terms, k)); });
+    });
+  });
+}
+
+template <class S, class Fn, size_t kSums, size_t kIn>
+__global__ void row_reduce_kernel(Fn fn, Views<kSums> out, Views<kIn> in, int64_t length,
+                                  bool packed) {
+  const int64_t row = blockIdx.x;
+  double sums[kSums] = {};
+  add_terms_of<S>(fn, row * length, (row + 1) * length, in, Columns<S, 0>{}, packed, sums);
   store_block_sums(out, row, sums, 0);
 }
 
@@ -161,7 +183,7 @@ template <class S, class Fn, size_t kSums, size_t kIn>
 void row_reduce(Exec& exec, const Fn& fn, const std::array<View, kSums>& out,
                 const std::array<View, kIn>& in) {
   launch(exec, "row_reduce", in[0].shape.n, row_reduce_kernel<S, Fn, kSums, kIn>, fn,
-         Views<kSums>(out), Views<kIn>(in), in[0].shape.per_sample());
+         Views<kSums>(out), Views<kIn>(in), in[0].shape.per_sample(), starts_on_16_bytes(in));
 }
 
 template <class S, class Fn, size_t kSums, size_t kIn, size_t kParams>

@@ -5,21 +5,6 @@
 
 namespace ringfort::cuda {
 
-// Calls body(i, n, whole, inputs) for each group of up to eight elements of the part that is this
-// thread's. packed: all views start on 16 bytes.
-template <class S, size_t kIn, class Body>
-__device__ void each_eight(const SegmentPart& part, const Views<kIn>& in, bool packed,
-                           const Body& body) {
-  Columns<S, kIn> inputs;
-  for (int64_t i = part.first + static_cast<int64_t>(threadIdx.x) * kPerThread; i < part.last;
-       i += kThreads * kPerThread) {
-    const int n = static_cast<int>(part.last - i < kPerThread ? part.last - i : kPerThread);
-    const bool whole = packed && n == kPerThread && i % kPerThread == 0;
-    load_group(in, i, n, whole, inputs);
-    body(i, n, whole, inputs);
-  }
-}
-
 // The segment's numbers, as the extra values of each of eight elements.
 template <class S, size_t kValues>
 __device__ Columns<S, kValues> numbers_of(const Views<kValues>& values, int64_t segment) {
@@ -38,15 +23,7 @@ __global__ void segment_parts_kernel(Fn fn, double* partial, Views<kIn> in, View
   const auto formula = detail::resolved(fn);
   const Columns<S, kValues> numbers = numbers_of<S>(values, part.segment);
   double sums[kSums] = {};
-  each_eight<S>(part, in, packed, [&](int64_t, int n, bool, const Columns<S, kIn>& inputs) {
-    unrolled<kPerThread>([&](auto j) {
-      if (j >= n) return;
-      const auto terms =
-          apply<S>(formula, inputs.value, numbers.value, j, std::make_index_sequence<kIn>{},
-                   std::make_index_sequence<kValues>{});
-      unrolled<kSums>([&](auto k) { sums[k] += static_cast<double>(result_at(terms, k)); });
-    });
-  });
+  add_terms_of<S>(formula, part.first, part.last, in, numbers, packed, sums);
   unrolled<kSums>([&](auto k) {
     const double total = block_combine(sums[k], Plus{});
     if (threadIdx.x == 0) partial[blockIdx.x * kSums + k] = total;
@@ -84,11 +61,12 @@ __global__ void segment_map_kernel(Fn fn, Views<kOut> out, Views<kIn> in, Views<
   const SegmentPart part = parts[blockIdx.x];
   const auto formula = detail::resolved(fn);
   const Columns<S, kValues> numbers = numbers_of<S>(values, part.segment);
-  each_eight<S>(part, in, packed, [&](int64_t i, int n, bool whole, const Columns<S, kIn>& inputs) {
-    Columns<S, kOut> results;
-    apply_group(formula, inputs, numbers, n, results);
-    store_group(out, i, n, whole, results);
-  });
+  each_eight<S>(part.first, part.last, in, packed,
+                [&](int64_t i, int n, bool whole, const Columns<S, kIn>& inputs) {
+                  Columns<S, kOut> results;
+                  apply_group(formula, inputs, numbers, n, results);
+                  store_group(out, i, n, whole, results);
+                });
 }
 
 template <class S, class Fn, size_t kOut, size_t kIn, size_t kValues>
