@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "engine/tensor.h"
@@ -27,8 +28,12 @@ struct Var {
   Tensor value;
   int node = -1;
   Gate gate = {};
+  // In which the node takes its gradient, where that is not the value's: float32 logits of a
+  // bfloat16 pass.
+  std::optional<Dtype> gradient = {};
 
   bool needs_gradient() const { return node >= 0; }
+  Dtype gradient_dtype() const { return gradient.value_or(value.dtype()); }
 };
 
 // What a VJP keeps of an input it only writes a gradient for: the place, not the elements.
@@ -43,7 +48,7 @@ struct GradientTarget {
   GradientTarget(const Var& var)  // NOLINT: every op makes its targets from its inputs
       : node(var.node),
         shape(var.value.shape()),
-        dtype(var.value.dtype()),
+        dtype(var.gradient_dtype()),
         layout(var.value.layout()),
         gate(var.gate) {}
   bool wanted() const { return node >= 0; }

@@ -6,12 +6,14 @@
 namespace ringfort {
 namespace {
 
-// What loss `name` asks of its views; then body(S{}) with the scalar of the logits. others: logits
-// and gradients, of one dtype where they have data.
+// What loss `name` asks of its views; then body(S{}, D{}) with the scalars of the logits and of the
+// gradients. others: logits of the same dtype. gradients: of one dtype where they have data, the
+// logits' or bfloat16.
 template <class Body>
 void with_logits(const char* name, Exec& exec, const View& loss, const View& logits,
                  const View& labels, const MixtureViews& mixture,
-                 std::initializer_list<View> others, const Body& body) {
+                 std::initializer_list<View> others, std::initializer_list<View> gradients,
+                 const Body& body) {
   const int64_t rows = logits.shape.n, classes = logits.shape.per_sample();
   require(labels.count() == rows && loss.count() == rows,
           "{}: {} labels and {} losses for {} samples", name, labels.count(), loss.count(), rows);
@@ -27,16 +29,24 @@ void with_logits(const char* name, Exec& exec, const View& loss, const View& log
               name, n, label, classes);
     }
   }
-  bool alike = loss.dtype == logits.dtype;
+  bool alike = loss.dtype == logits.dtype, rounded = false;
   for (const View& other : others)
-    alike = alike && (other.data == nullptr ||
-                      (other.dtype == logits.dtype && other.count() == logits.count()));
+    alike = alike && other.dtype == logits.dtype && other.count() == logits.count();
+  for (const View& gradient : gradients)
+    rounded = rounded || (gradient.data != nullptr && gradient.dtype == Dtype::kBFloat16 &&
+                          logits.dtype == Dtype::kFloat32);
+  for (const View& gradient : gradients)
+    alike = alike && (gradient.data == nullptr ||
+                      (gradient.count() == logits.count() &&
+                       gradient.dtype == (rounded ? Dtype::kBFloat16 : logits.dtype)));
   require(alike, "{}: logits are {} {}, loss and gradient must be too", name,
           to_string(logits.dtype), to_string(logits.shape));
   if (logits.dtype == Dtype::kFloat64)
-    body(double{});
+    body(double{}, double{});
+  else if (rounded)
+    body(float{}, BFloat16{});
   else if (logits.dtype == Dtype::kFloat32)
-    body(float{});
+    body(float{}, float{});
   else
     fail("{}: logits must be float32 or float64, got {}", name, to_string(logits.dtype));
 }
@@ -51,13 +61,15 @@ Targets<S> targets_of(const View& labels, double smoothing, const MixtureViews& 
 
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
                    double weight, double smoothing, const MixtureViews& mixture) {
-  with_logits("cross_entropy", exec, loss, logits, labels, mixture, {dlogits}, [&]<class S>(S) {
-    const int64_t classes = logits.shape.per_sample();
-    for_each_row(exec, logits.shape.n, classes * 16,
-                 CrossEntropyRow<S>{logits.as<const S>(), targets_of<S>(labels, smoothing, mixture),
-                                    classes, static_cast<S>(weight), loss.as<S>(), dlogits.as<S>(),
-                                    prediction.as<int32_t>()});
-  });
+  with_logits("cross_entropy", exec, loss, logits, labels, mixture, {}, {dlogits},
+              [&]<class S, class D>(S, D) {
+                const int64_t classes = logits.shape.per_sample();
+                for_each_row(exec, logits.shape.n, classes * 16,
+                             CrossEntropyRow<S, D>{logits.as<const S>(),
+                                                   targets_of<S>(labels, smoothing, mixture),
+                                                   classes, static_cast<S>(weight), loss.as<S>(),
+                                                   dlogits.as<D>(), prediction.as<int32_t>()});
+              });
 }
 
 void add_weighted(Exec& exec, View total, View part, double weight) {
@@ -67,16 +79,16 @@ void add_weighted(Exec& exec, View total, View part, double weight) {
 void trades_loss(Exec& exec, View loss, View dlogits, View dlogits_adv, View prediction,
                  View logits, View logits_adv, View labels, const TradesWeights& weights,
                  const MixtureViews& mixture) {
-  with_logits("trades_loss", exec, loss, logits, labels, mixture,
-              {dlogits, dlogits_adv, logits_adv}, [&]<class S>(S) {
+  with_logits("trades_loss", exec, loss, logits, labels, mixture, {logits_adv},
+              {dlogits, dlogits_adv}, [&]<class S, class D>(S, D) {
                 const int64_t classes = logits.shape.per_sample();
                 for_each_row(
                     exec, logits.shape.n, classes * 64,
-                    TradesRow<S>{logits.as<const S>(), logits_adv.as<const S>(),
-                                 targets_of<S>(labels, weights.smoothing, mixture), classes,
-                                 static_cast<S>(weights.weight), static_cast<S>(weights.natural),
-                                 static_cast<S>(weights.beta), loss.as<S>(), dlogits.as<S>(),
-                                 dlogits_adv.as<S>(), prediction.as<int32_t>()});
+                    TradesRow<S, D>{logits.as<const S>(), logits_adv.as<const S>(),
+                                    targets_of<S>(labels, weights.smoothing, mixture), classes,
+                                    static_cast<S>(weights.weight), static_cast<S>(weights.natural),
+                                    static_cast<S>(weights.beta), loss.as<S>(), dlogits.as<D>(),
+                                    dlogits_adv.as<D>(), prediction.as<int32_t>()});
               });
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/elementary.h"
 #include "kernels/exec.h"
@@ -44,37 +45,57 @@ struct Targets {
   }
 };
 
+// A gradient as it is kept.
+template <class D, class S>
+HD D stored_as(S value) {
+  if constexpr (std::is_same_v<D, BFloat16>)
+    return to_bfloat16(value);
+  else
+    return value;
+}
+
 // loss = sum_k t_k (logsumexp(z) - z_k);  dz = weight (softmax(z) - t), t the target. The attack's
 // weight is 1 (losses are summed, so a sample's gradient does not depend on its batch); training's
-// is 1/B.
-template <class S>
+// is 1/B. D: S, or bfloat16 where the pass behind the logits is.
+template <class S, class D = S>
 struct CrossEntropyRow {
   const S* logits;  // (N, K)
   Targets<S> targets;
   int64_t classes;
   S weight;
   S* loss;     // (N)
-  S* dlogits;  // (N, K), or nullptr where no gradient is wanted
+  D* dlogits;  // (N, K), or nullptr where no gradient is wanted
   int32_t*
       prediction;  // (N): the class of the largest logit, the lowest index of equals; or nullptr
 
   template <class Row>
   HD void operator()(const Row& row, int64_t n) const {
     const S* z = logits + n * classes;
-    S* const dz = dlogits == nullptr ? nullptr : dlogits + n * classes;
+    D* const dz = dlogits == nullptr ? nullptr : dlogits + n * classes;
+    constexpr bool kKeeps = std::is_same_v<D, S>;  // the exponentials in dz, for the second loop
     const auto logit = [z](int64_t k) { return z[k]; };
     const int64_t best = row.template argmax<S>(classes, logit);
     const S largest = z[best];
     const Target<S> target = targets.of(n, classes);
+    const auto exponential = [=](int64_t k) { return exp_below_zero(z[k] - largest); };
     S total;
-    if (dz == nullptr) {
-      total =
-          row.template sum<S>(classes, [=](int64_t k) { return exp_below_zero(z[k] - largest); });
+    if constexpr (kKeeps) {
+      total = dz == nullptr
+                  ? row.template sum<S>(classes, exponential)
+                  : row.template sum<S>(classes, [=](int64_t k) { return dz[k] = exponential(k); });
     } else {
-      total = row.template sum<S>(
-          classes, [=](int64_t k) { return dz[k] = exp_below_zero(z[k] - largest); });
+      total = row.template sum<S>(classes, exponential);
+    }
+    if (dz != nullptr) {
       const S scale = weight / total, w = weight;
-      row.each(classes, [=](int64_t k) { dz[k] = scale * dz[k] - w * target.at(k); });
+      row.each(classes, [=](int64_t k) {
+        S share;
+        if constexpr (kKeeps)
+          share = dz[k];
+        else
+          share = exponential(k);
+        dz[k] = stored_as<D>(scale * share - w * target.at(k));
+      });
     }
     S below = S(0);  // what smoothing adds: how far the logits lie below the largest, weighed
     if (target.everywhere != S(0))
@@ -96,7 +117,7 @@ struct CrossEntropyRow {
 //   dz = weight (natural_weight (p - t) + beta p (log(p / q) - KL))
 //
 // With natural_weight 0 and beta 1 it is the objective of TRADES' attack, which moves z_adv only.
-template <class S>
+template <class S, class D = S>
 struct TradesRow {
   const S* logits;      // (N, K), z
   const S* logits_adv;  // (N, K), z_adv
@@ -104,8 +125,8 @@ struct TradesRow {
   int64_t classes;
   S weight, natural_weight, beta;
   S* loss;              // (N)
-  S* dlogits;           // (N, K), or nullptr where no gradient of z is wanted
-  S* dlogits_adv;       // (N, K), or nullptr
+  D* dlogits;           // (N, K), or nullptr where no gradient of z is wanted
+  D* dlogits_adv;       // (N, K), or nullptr
   int32_t* prediction;  // (N): of z_adv
 
   // log of the sum of the exponentials, at least the largest
@@ -132,16 +153,17 @@ struct TradesRow {
     const Target<S> target = targets.of(n, classes);
     const S a = natural_weight, b = beta, w = weight;
     if (dlogits != nullptr) {
-      S* const dz = dlogits + n * classes;
+      D* const dz = dlogits + n * classes;
       row.each(classes, [=](int64_t k) {
         const S p = exp_below_zero(z[k] - total);
-        dz[k] = w * (a * (p - target.at(k)) + b * p * (log_ratio(k) - divergence));
+        dz[k] = stored_as<D>(w * (a * (p - target.at(k)) + b * p * (log_ratio(k) - divergence)));
       });
     }
     if (dlogits_adv != nullptr) {
-      S* const dz = dlogits_adv + n * classes;
+      D* const dz = dlogits_adv + n * classes;
       row.each(classes, [=](int64_t k) {
-        dz[k] = w * b * (exp_below_zero(z_adv[k] - total_adv) - exp_below_zero(z[k] - total));
+        dz[k] = stored_as<D>(w * b *
+                             (exp_below_zero(z_adv[k] - total_adv) - exp_below_zero(z[k] - total)));
       });
     }
     S smoothed = S(0);
@@ -156,8 +178,9 @@ struct TradesRow {
   }
 };
 
-// loss (N), dlogits (N, K) or a view without data, prediction (N) int32 or a view without data.
-// Errors: a label outside [0, K) names the sample and the label; on CUDA its loss is NaN.
+// loss (N), dlogits (N, K), bfloat16 beside float32 logits too, or a view without data, prediction
+// (N) int32 or a view without data. Errors: a label outside [0, K) names the sample and the label;
+// on CUDA its loss is NaN.
 void cross_entropy(Exec& exec, View loss, View dlogits, View prediction, View logits, View labels,
                    double weight, double smoothing = 0, const MixtureViews& mixture = {});
 

@@ -167,15 +167,27 @@ struct GlobalAvgForward {
 template <class T>
 struct GlobalAvgBackward {
   View dx, dy;
+  GradientGate gate;
+  bool add;  // to what dx holds
   HD void operator()(int64_t index) const {
     using Sum = decltype(widened(T{}));
     const Channels at(index, dx.shape.c);
     const int64_t pixels = dx.shape.h * dx.shape.w;
     const T* from = dy.as<const T>() + element_offset(dy, at.n, 0, at.first);
+    Sum share[16] = {}, scale[16] = {};
+    for (int64_t k = 0; k < at.count; ++k) {
+      share[k] = widened(from[k]) / static_cast<Sum>(pixels);
+      scale[k] = gate.scale.data ? load_element<Sum>(gate.scale, at.first + k) : Sum(1);
+    }
     for (int64_t pixel = 0; pixel < pixels; ++pixel) {
-      T* to = dx.as<T>() + element_offset(dx, at.n, pixel, at.first);
-      for (int64_t k = 0; k < at.count; ++k)
-        put(to[k], widened(from[k]) / static_cast<Sum>(pixels));
+      const int64_t first = element_offset(dx, at.n, pixel, at.first);
+      T* to = dx.as<T>() + first;
+      for (int64_t k = 0; k < at.count; ++k) {
+        const Sum on = gate.mask.data ? load_element<Sum>(gate.mask, first + k) : Sum(1);
+        constexpr MaskScaleBackward kThrough;
+        put(to[k], add ? kThrough(share[k], on, widened(to[k]), scale[k])
+                       : kThrough(share[k], on, scale[k]));
+      }
     }
   }
 };
@@ -202,11 +214,12 @@ void require_same(const char* name, Dtype to, Dtype from) {
 }
 
 // Over the samples of `image`, 16 channels at a time.
-template <template <class> class Kernel>
-void global_avg_pool(Exec& exec, const char* name, View to, View from, const Shape& image) {
+template <template <class> class Kernel, class... Rest>
+void global_avg_pool(Exec& exec, const char* name, View to, View from, const Shape& image,
+                     const Rest&... rest) {
   require_same(name, to.dtype, from.dtype);
   in_dtype<Kernel>(exec, name, from.dtype, image.n * ((image.c + 15) / 16), 16 * image.h * image.w,
-                   to, from);
+                   to, from, rest...);
 }
 
 }  // namespace
@@ -256,8 +269,9 @@ void global_avg_pool_forward(Exec& exec, View y, View x) {
   global_avg_pool<GlobalAvgForward>(exec, "global_avg_pool_forward", y, x, x.shape);
 }
 
-void global_avg_pool_backward(Exec& exec, View dx, View dy) {
-  global_avg_pool<GlobalAvgBackward>(exec, "global_avg_pool_backward", dx, dy, dx.shape);
+void global_avg_pool_backward(Exec& exec, View dx, View dy, const GradientGate& gate, float beta) {
+  global_avg_pool<GlobalAvgBackward>(exec, "global_avg_pool_backward", dx, dy, dx.shape, gate,
+                                     beta != 0);
 }
 
 }  // namespace ringfort

@@ -2,7 +2,7 @@
 // padding around it, are not formed.
 #pragma once
 
-#include "kernels/exec.h"
+#include "kernels/activation.h"
 
 namespace ringfort {
 
@@ -24,6 +24,8 @@ void max_pool_backward(Exec& exec, View dx, View dy, View argmax, PoolWindow win
 
 // y (N, 1, 1, C) = mean over all pixels.
 void global_avg_pool_forward(Exec& exec, View y, View x);
-void global_avg_pool_backward(Exec& exec, View dx, View dy);
+// dx = gate(dy / pixels) + beta dx, beta 0 or 1.
+void global_avg_pool_backward(Exec& exec, View dx, View dy, const GradientGate& gate = {},
+                              float beta = 0);
 
 }  // namespace ringfort

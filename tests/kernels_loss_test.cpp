@@ -161,6 +161,33 @@ TEST_CASE("trades_loss: cross-entropy of one side and its divergence from the ot
     }
 }
 
+TEST_CASE("losses: a bfloat16 gradient is the float32 gradient, rounded") {
+  Exec exec(kTestDevice, 2);
+  for (const auto& [rows, classes] : {std::pair<int64_t, int64_t>{37, 10}, {5, 1000}}) {
+    const Shape shape = matrix_shape(rows, classes);
+    const Buffer z(Dtype::kFloat32, shape, random_vector(rows * classes, 1, -8, 8)),
+        z_adv(Dtype::kFloat32, shape, random_vector(rows * classes, 2, -8, 8));
+    const Buffer labels(Dtype::kInt32, vector_shape(rows), labels_for(rows, classes));
+    std::vector<std::vector<double>> losses;
+    std::vector<std::vector<double>> gradients;
+    for (const Dtype dtype : {Dtype::kFloat32, Dtype::kBFloat16}) {
+      const Buffer loss(Dtype::kFloat32, vector_shape(rows)),
+          trades(Dtype::kFloat32, vector_shape(rows));
+      const Buffer dz(dtype, shape), natural(dtype, shape), adversarial(dtype, shape);
+      cross_entropy(exec, loss, dz, View{}, z, labels, 0.5, 0.1);
+      trades_loss(exec, trades, natural, adversarial, View{}, z, z_adv, labels, {0.25, 1, 6, 0.1});
+      for (const Buffer* each : {&loss, &trades}) losses.push_back(each->values());
+      for (const Buffer* each : {&dz, &natural, &adversarial})
+        gradients.push_back(testing::rounded_to(Dtype::kBFloat16, each->values()));
+    }
+    for (const size_t k : {0u, 1u}) CHECK((losses[k] == losses[k + 2]));
+    for (const size_t k : {0u, 1u, 2u}) CHECK((gradients[k] == gradients[k + 3]));
+  }
+  const Buffer z(Dtype::kFloat64, matrix_shape(1, 3)), loss(Dtype::kFloat64, vector_shape(1)),
+      labels(Dtype::kInt32, vector_shape(1)), dz(Dtype::kBFloat16, matrix_shape(1, 3));
+  CHECK_THROWS_AS(cross_entropy(exec, loss, dz, View{}, z, labels, 1), Error);
+}
+
 TEST_CASE("trades_loss: equal logits diverge by nothing and leave the cross-entropy's gradient") {
   const Buffer z(Dtype::kFloat64, matrix_shape(3, 10), random_vector(30, 1, -8, 8)),
       labels(Dtype::kInt32, vector_shape(3), labels_for(3, 10));

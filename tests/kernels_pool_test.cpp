@@ -197,6 +197,34 @@ TEST_CASE("global average pooling: means, and backward spreads evenly, in every 
                          64.0 / (1 << 24));
 }
 
+TEST_CASE("global average pooling: the backward through a gate is the backward, then the gate") {
+  Exec exec(kTestDevice, 2);
+  for (const Layout layout : kLayouts)
+    for (const Shape& shape : {Shape{3, 5, 7, 16}, Shape{2, 3, 3, 48}, Shape{2, 3, 5, 20}})
+      for (const bool masked : {false, true})
+        for (const bool scaled : {false, true})
+          for (const float beta : {0.0f, 1.0f}) {
+            if (layout == Layout::kBlocked16 && shape.c % 16 != 0) continue;
+            const Shape ys{shape.n, 1, 1, shape.c};
+            const Buffer dy(Dtype::kFloat64, ys, random_vector(ys.count(), 2), layout),
+                mask(Dtype::kBit, shape, testing::random_integers(shape.count(), 3, 0, 1), layout),
+                scale(Dtype::kFloat64, vector_shape(shape.c), random_vector(shape.c, 4));
+            const std::vector<double> held = random_vector(shape.count(), 5);
+            const Buffer dx(Dtype::kFloat64, shape, held, layout),
+                expected(Dtype::kFloat64, shape, held, layout),
+                spread(Dtype::kFloat64, shape, layout);
+            const GradientGate gate{masked ? mask.view() : View{}, scaled ? scale.view() : View{}};
+            global_avg_pool_backward(exec, dx, dy, gate, beta);
+            global_avg_pool_backward(exec, spread, dy);
+            if (gate)
+              gate_backward(exec, expected, spread, gate, beta);
+            else
+              accumulate(exec, expected, spread, beta);
+            INFO(to_string(shape) << " mask " << masked << " scale " << scaled << " beta " << beta);
+            CHECK((dx.values() == expected.values()));
+          }
+}
+
 TEST_CASE("max pooling in every dtype picks what float64 picks") {
   Exec exec(kTestDevice, 2);
   const Shape xs{2, 7, 6, 20};

@@ -30,7 +30,7 @@ Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dty
     if (kept)
       p.write_gradient(layer.bias,
                        [&](View db, float beta) { bias_gradient(p.exec, db, dy, beta); });
-    if (dy.dtype() != w.dtype) {  // the gradient of float32 logits enters a bfloat16 pass here
+    if (dy.dtype() != w.dtype) {  // of float32 logits, for the bias
       const Tensor rounded = p.empty(dy.shape(), w.dtype);
       convert(p.exec, rounded, dy);
       dy = rounded;
@@ -44,6 +44,8 @@ Var linear(Pass& p, Var x, const LinearParams& layer, Activation activation, Dty
                              [&](View dx, float beta) { gemm(p.exec, dx, dy, w, {.beta = beta}); });
   });
   result.gate = {mask, {}};
+  if (!wgrad)
+    result.gradient = w.dtype;  // a bias takes its share of a gradient that is not rounded
   return result;
 }
 

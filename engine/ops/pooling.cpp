@@ -43,7 +43,8 @@ Var global_avg_pool(Pass& p, Var x) {
   global_avg_pool_forward(p.exec, y, x.value);
   if (!x.needs_gradient()) return {std::move(y), -1};
   return p.tape.record(std::move(y), [&p, to_x = GradientTarget(x)](const Tensor& dy) {
-    give_pooled(p, to_x, [&](const Tensor& dx) { global_avg_pool_backward(p.exec, dx, dy); });
+    const Destination to = p.destination(to_x);
+    global_avg_pool_backward(p.exec, to.dx, dy, to_x.gate.view(), to.beta);
   });
 }
 

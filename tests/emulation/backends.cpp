@@ -1,5 +1,8 @@
 // In place of cuDNN and cuBLASLt on the emulated device: the reference products in float64, queued
 // on the stream like theirs, so that graphs record them.
+#include "tests/emulation/backends.h"
+#include <optional>
+
 #include "kernels/conv2d_cuda.h"
 #include "kernels/conv2d_epilogue.h"
 #include "kernels/conv2d_reference.h"
@@ -13,6 +16,8 @@ namespace ringfort {
 std::string cuda_library_version() { return "the reference"; }
 
 namespace {
+
+bool fused_epilogues = false;
 
 // A view's elements in float64; store() writes them back.
 struct Wide {
@@ -39,10 +44,34 @@ Exec& host() {
   return exec;
 }
 
+// An epilogue with what it points to, for later.
+struct HeldEpilogue {
+  explicit HeldEpilogue(const ConvEpilogue& e) : relu(e.relu) {
+    if (e.bias) bias = *e.bias;
+    if (e.residual) residual = *e.residual;
+    if (e.mask) mask = *e.mask;
+    if (e.normed) normed = *e.normed;
+  }
+  ConvEpilogue epilogue() const {
+    const auto at = [](const auto& held) { return held ? &*held : nullptr; };
+    return {at(bias), at(residual), relu, at(mask), at(normed)};
+  }
+  std::optional<View> bias, residual, mask;
+  std::optional<NormedOutput> normed;
+  bool relu;
+};
+
 }  // namespace
+
+void emulation::fuse_epilogues(bool fuse) { fused_epilogues = fuse; }
 
 void conv2d_forward_cuda(Exec& exec, View y, View x, const Filter& filter, ConvOptions options,
                          const ConvEpilogue& epilogue) {
+  if (fused_epilogues)
+    return emulation::submit(exec.cuda().stream(),
+                             [=, w = filter.w, held = HeldEpilogue(epilogue)] {
+                               conv2d_forward(host(), y, x, {w}, options, held.epilogue());
+                             });
   const ProductEpilogue fused = product_epilogue(exec, y, epilogue);
   const bool biased = fused.bias != nullptr;
   emulation::submit(exec.cuda().stream(), [=, w = filter.w, bias = biased ? *fused.bias : View{}] {
@@ -58,6 +87,10 @@ void conv2d_forward_cuda(Exec& exec, View y, View x, const Filter& filter, ConvO
 
 void conv2d_dgrad_cuda(Exec& exec, View dx, View dy, const Filter& filter, ConvOptions options,
                        const DgradEpilogue& epilogue) {
+  if (fused_epilogues)
+    return emulation::submit(exec.cuda().stream(), [=, w = filter.w] {
+      conv2d_dgrad(host(), dx, dy, {w}, options, epilogue);
+    });
   const View product = epilogue.accumulate ? epilogue.part : dx;
   emulation::submit(exec.cuda().stream(), [=, w = filter.w] {
     Wide wide_dx(product);
