@@ -18,7 +18,7 @@ class BareConvolutions {
   // For `model`, a preact_resnet18, wrn_34_10 or resnet50.
   BareConvolutions(Exec& exec, Pool& pool, Model& model, int64_t batch, Dtype dtype);
 
-  // Runs every product once.
+  // Runs every product once, on a GPU several times.
   void run();
 
   // Median seconds over the runs so far, summed over the network's convolutions.

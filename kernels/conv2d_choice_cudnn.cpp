@@ -87,18 +87,14 @@ void keep_correct(Exec& exec, std::vector<ConvPlan>& plans, const ConvOperands& 
 // Microseconds of each plan.
 std::vector<PlanCandidate> measure(Exec& exec, const std::vector<ConvPlan>& plans,
                                    const ConvOperands& operands, const StagedOperand& staged) {
-  constexpr int kCalls = 5;
   const Trial trial(exec, operands);
   std::vector<std::function<void()>> runs;
   for (const ConvPlan& plan : plans)
-    runs.emplace_back([&] {
-      for (int call = 0; call < kCalls; ++call) run_plan(exec, plan, trial.operands(), staged);
-      synchronize(exec);
-    });
-  const std::vector<double> microseconds = time_in_turns(runs);
+    runs.emplace_back([&] { run_plan(exec, plan, trial.operands(), staged); });
+  const std::vector<double> microseconds = time_plans(exec, runs);
   std::vector<PlanCandidate> candidates;
   for (size_t i = 0; i < plans.size(); ++i)
-    candidates.push_back({plans[i].name(), microseconds[i] / kCalls});
+    candidates.push_back({plans[i].name(), microseconds[i]});
   return candidates;
 }
 
@@ -121,6 +117,7 @@ ConvPlan choose_conv_plan(Exec& exec, const ConvProblem& problem, const ConvOper
     for (ConvPlan& plan : make_plans(exec, problem, fusion, "")) plans.push_back(std::move(plan));
   }
   require(!plans.empty(), "cuDNN has no engine for the convolution '{}'", key);
+  const TrialScratch scratch(exec);
   drop_failing(exec, plans, operands, staged);
   require(!plans.empty(), "cuDNN has no engine that runs the convolution '{}'", key);
   keep_correct(exec, plans, operands, staged);

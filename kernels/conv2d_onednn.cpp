@@ -86,8 +86,10 @@ std::vector<PlanCandidate> measure(Exec& exec, std::vector<ConvPlan>& plans, Ope
   if (operands.filter) filter = {operands.filter->w, 0, &prepared};
   operands.filter = &filter;
 
-  std::vector<std::function<void()>> runs;
-  for (ConvPlan& plan : plans) runs.emplace_back([&] { run_plan(exec, plan, operands); });
+  std::vector<std::function<double()>> runs;
+  for (ConvPlan& plan : plans)
+    runs.emplace_back(
+        [&] { return seconds_per_call(exec, 1, [&] { run_plan(exec, plan, operands); }); });
   const std::vector<double> microseconds = time_in_turns(runs);
   std::vector<PlanCandidate> candidates;
   for (size_t i = 0; i < plans.size(); ++i) candidates.push_back({plans[i].name, microseconds[i]});

@@ -2,6 +2,8 @@
 
 #include <omp.h>
 
+#include <chrono>
+
 #include "kernels/device_memory.h"
 #include "kernels/onednn.h"
 #include "kernels/plans.h"
@@ -35,13 +37,30 @@ Exec::Exec(Device device, int threads, const std::string& plan_file)
 Exec::~Exec() = default;
 
 void* Exec::scratch(int64_t bytes) {
-  if (bytes <= scratch_bytes_) return scratch_.get();
-  if (on_cuda()) retired_.push_back(std::move(scratch_));  // queued and recorded work still uses it
-  scratch_.reset();  // on the CPU first give back: both together may not fit
-  scratch_bytes_ = 0;
-  scratch_ = allocate_on(device_, bytes, "scratch for a kernel");
-  scratch_bytes_ = bytes;
-  return scratch_.get();
+  if (bytes <= scratch_.bytes) return scratch_.memory.get();
+  if (on_cuda()) scratch_.retired.push_back(std::move(scratch_.memory));
+  scratch_.memory.reset();  // on the CPU first give back: both together may not fit
+  scratch_.bytes = 0;
+  scratch_.memory = allocate_on(device_, bytes, "scratch for a kernel");
+  scratch_.bytes = bytes;
+  return scratch_.memory.get();
+}
+
+TrialScratch::~TrialScratch() {
+  try {
+    synchronize(exec_);
+  } catch (const Error&) {  // whatever failed shows at the next call
+  }
+  std::swap(exec_.scratch_, kept_);
+}
+
+double seconds_per_call(Exec& exec, int calls, const std::function<void()>& call) {
+  require(calls >= 1, "seconds_per_call: {} calls; at least one is needed", calls);
+  if (exec.on_cuda()) return cuda::seconds_per_call(exec, calls, call);
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < calls; ++i) call();
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+  return seconds.count() / calls;
 }
 
 }  // namespace ringfort

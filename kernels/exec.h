@@ -4,8 +4,10 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/aligned.h"
@@ -78,18 +80,46 @@ class Exec {
   void* scratch(int64_t bytes);
 
  private:
+  friend class TrialScratch;
+  struct Scratch {
+    DeviceMemory memory;
+    int64_t bytes = 0;
+    std::vector<DeviceMemory> retired;  // smaller ones that queued and recorded work still uses
+  };
+
   Device device_;
   int threads_;
   std::unique_ptr<PlanCache> plans_;
   std::unique_ptr<OneDnn> onednn_;
   CudaContextHandle cuda_;
   bool tf32_ = false;
-  DeviceMemory scratch_;
-  std::vector<DeviceMemory> retired_;
-  int64_t scratch_bytes_ = 0;
+  Scratch scratch_;
+};
+
+// As long as it lives the Exec has other scratch memory, for what is only tried: plans that are not
+// chosen may ask for gigabytes. Waits at its end, as work is queued that uses them.
+class TrialScratch {
+ public:
+  explicit TrialScratch(Exec& exec) : exec_(exec) { std::swap(exec_.scratch_, kept_); }
+  ~TrialScratch();
+  TrialScratch(const TrialScratch&) = delete;
+  TrialScratch& operator=(const TrialScratch&) = delete;
+
+ private:
+  Exec& exec_;
+  Exec::Scratch kept_;
 };
 
 // Waits until all work queued so far is done; nothing to wait for on the CPU.
 void synchronize(Exec& exec);
+
+// Seconds that one of `calls` calls takes, queued back to back. On a GPU by its own clock and after
+// one call that is not counted: what the host needs to queue a call then counts only where the GPU
+// has to wait for it, as in a step.
+double seconds_per_call(Exec& exec, int calls, const std::function<void()>& call);
+
+namespace cuda {
+double seconds_per_call(Exec& exec, int calls, const std::function<void()>& call);
+}
 
 }  // namespace ringfort

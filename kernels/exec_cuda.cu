@@ -99,5 +99,39 @@ void clear(Exec& exec, void* to, int64_t bytes) {
         "cudaMemsetAsync");
 }
 
+namespace {
+
+class Event {
+ public:
+  Event() { check(cudaEventCreate(&event_), "cudaEventCreate"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+
+  void record(Exec& exec) {
+    check(cudaEventRecord(event_, exec.cuda().stream()), "cudaEventRecord");
+  }
+  double seconds_since(const Event& earlier) const {
+    check(cudaEventSynchronize(event_), "cudaEventSynchronize");
+    float milliseconds = 0;
+    check(cudaEventElapsedTime(&milliseconds, earlier.event_, event_), "cudaEventElapsedTime");
+    return 1e-3 * static_cast<double>(milliseconds);
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
+double seconds_per_call(Exec& exec, int calls, const std::function<void()>& call) {
+  Event start, end;
+  call();
+  start.record(exec);
+  for (int i = 0; i < calls; ++i) call();
+  end.record(exec);
+  return end.seconds_since(start) / calls;
+}
+
 }  // namespace cuda
 }  // namespace ringfort

@@ -30,6 +30,7 @@ void copy(Exec&, void*, const void*, int64_t, CopyDirection) { refuse(); }
 void clear(Exec&, void*, int64_t) { refuse(); }
 void copy_now(void*, const void*, int64_t, CopyDirection) { refuse(); }
 void clear_now(void*, int64_t) { refuse(); }
+double seconds_per_call(Exec&, int, const std::function<void()>&) { refuse(); }
 
 }  // namespace cuda
 }  // namespace ringfort

@@ -130,6 +130,7 @@ NormPlan choose(Exec& exec, const NormProblem& problem, const Call& call) {
       return chosen;
     }
   }
+  const TrialScratch scratch(exec);
   TrialMemory memory(exec);
   const Call trusted = on_trial(memory, call), trial = on_trial(memory, call);
   run_kernels(exec, trusted);
@@ -139,20 +140,10 @@ NormPlan choose(Exec& exec, const NormProblem& problem, const Call& call) {
         agree(exec, trial, trusted))
       correct.push_back(std::move(plan));
   }
-  // Several calls at a time: in a graph nobody waits for the host between them.
-  constexpr int kCalls = 10;
-  const auto timed = [&](const std::function<void()>& call_once) {
-    return [&exec, call_once] {
-      for (int i = 0; i < kCalls; ++i) call_once();
-      synchronize(exec);
-    };
-  };
-  std::vector<std::function<void()>> candidates_to_time = {
-      timed([&] { run_kernels(exec, trial); })};
+  std::vector<std::function<void()>> candidates_to_time = {[&] { run_kernels(exec, trial); }};
   for (const CudnnPlan& plan : correct)
-    candidates_to_time.emplace_back(timed([&] { run_plan(exec, chosen.graph, plan, trial); }));
-  std::vector<double> microseconds = time_in_turns(candidates_to_time);
-  for (double& each : microseconds) each /= kCalls;
+    candidates_to_time.emplace_back([&] { run_plan(exec, chosen.graph, plan, trial); });
+  const std::vector<double> microseconds = time_plans(exec, candidates_to_time);
   std::vector<PlanCandidate> candidates = {{kKernels, microseconds[0]}};
   for (size_t i = 0; i < correct.size(); ++i)
     candidates.push_back({correct[i].name, microseconds[i + 1]});

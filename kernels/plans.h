@@ -71,10 +71,10 @@ class PlanCache {
   bool warned_ = false;
 };
 
-// Runs each function a few times, in turns so that a disturbance hits all alike; returns
-// microseconds per call, the fastest of each (disturbances only ever add time). What is slow and
-// far behind is not run again.
-std::vector<double> time_in_turns(const std::vector<std::function<void()>>& functions);
+// Calls each function, which says how many seconds what it measures took, a few times, in turns so
+// that a disturbance hits all alike; returns microseconds, the least of each (disturbances only
+// ever add time). What is slow and far behind is not measured again.
+std::vector<double> time_in_turns(const std::vector<std::function<double()>>& functions);
 
 // Index of the candidate to take: the fastest, or an earlier one that is at most 2 % slower.
 // REQUIRES: not empty.

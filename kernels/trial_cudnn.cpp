@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "kernels/plans.h"
 #include "kernels/slots.h"
 
 namespace ringfort {
@@ -38,6 +39,14 @@ bool runs(Exec& exec, const std::function<void()>& plan) {
     cudaGetLastError();  // an error that is not sticky ends here
     return false;
   }
+}
+
+std::vector<double> time_plans(Exec& exec, const std::vector<std::function<void()>>& plans) {
+  constexpr int kCalls = 10;  // a small kernel is shorter than what one event and the next measure
+  std::vector<std::function<double()>> turns;
+  for (const std::function<void()>& plan : plans)
+    turns.emplace_back([&] { return seconds_per_call(exec, kCalls, plan); });
+  return time_in_turns(turns);
 }
 
 // Coarser than any rounding (bfloat16 keeps 2^-8, TF32 2^-11 of each operand), finer than any

@@ -25,6 +25,9 @@ class TrialMemory {
 // engine that refuses, or whose workspace does not fit.
 bool runs(Exec& exec, const std::function<void()>& plan);
 
+// Microseconds of one run of each plan, several back to back.
+std::vector<double> time_plans(Exec& exec, const std::vector<std::function<void()>>& plans);
+
 // Whether a and b are equal up to rounding, by their first two samples: enough to see that a kernel
 // computes something else.
 bool close(Exec& exec, const View& a, const View& b);
