@@ -1,5 +1,6 @@
 #include "kernels/conv2d.h"
 
+#include "kernels/conv2d_candidates.h"
 #include "kernels/conv2d_cuda.h"
 #include "kernels/conv2d_epilogue.h"
 #include "kernels/conv2d_onednn.h"
@@ -83,6 +84,10 @@ void check_epilogue(const DgradEpilogue& e, const View& dx) {
   if (e.accumulate) check_like(kDgrad, "memory for the product", e.part, dx, dx.dtype);
 }
 
+void tell(const Exec& exec, const ConvProblem& problem) {
+  if (exec.on_convolution) exec.on_convolution(problem);
+}
+
 }  // namespace
 
 Shape conv2d_shape(const Shape& x, const Shape& filter, ConvOptions options) {
@@ -105,7 +110,8 @@ void conv2d_forward(Exec& exec, View y, View x, const Filter& filter, ConvOption
   check_shapes("conv2d_forward", x, filter.w, y, options);
   check_dtypes("conv2d_forward", x, filter.w, y);
   check_epilogue(epilogue, y);
-  if (y.count() == 0 || exec.planned()) return;
+  if (y.count() == 0) return;
+  if (exec.planned()) return tell(exec, forward_problem(y, x, filter, options, epilogue));
   if (exec.on_cuda()) return conv2d_forward_cuda(exec, y, x, filter, options, epilogue);
   const ProductEpilogue fused = product_epilogue(exec, y, epilogue);
   if (x.dtype == Dtype::kFloat64)
@@ -120,7 +126,8 @@ void conv2d_dgrad(Exec& exec, View dx, View dy, const Filter& filter, ConvOption
   check_shapes("conv2d_dgrad", dx, filter.w, dy, options);
   check_dtypes("conv2d_dgrad", dy, filter.w, dx);
   check_epilogue(epilogue, dx);
-  if (dx.count() == 0 || exec.planned()) return;
+  if (dx.count() == 0) return;
+  if (exec.planned()) return tell(exec, dgrad_problem(dx, dy, filter, options, epilogue));
   if (exec.on_cuda()) return conv2d_dgrad_cuda(exec, dx, dy, filter, options, epilogue);
   const View product = epilogue.accumulate ? epilogue.part : dx;
   if (dx.dtype == Dtype::kFloat64)
@@ -138,7 +145,7 @@ void conv2d_wgrad(Exec& exec, View dw, View x, View dy, ConvOptions options, flo
   require(x.dtype == Dtype::kFloat64 || dw.dtype == Dtype::kFloat32,
           "conv2d_wgrad: the filter's gradient is {}, it must be float32", to_string(dw.dtype));
   require(beta == 0 || beta == 1, "conv2d_wgrad: beta is {}; it must be 0 or 1", beta);
-  if (exec.planned()) return;
+  if (exec.planned()) return tell(exec, wgrad_problem(dw, x, dy, options, beta != 0));
   if (exec.on_cuda())
     conv2d_wgrad_cuda(exec, dw, x, dy, options, beta != 0);
   else if (x.dtype == Dtype::kFloat64)

@@ -51,6 +51,7 @@ std::string cuda_library_version();       // "cuDNN 9.19.0"
 std::string device_name(const Device& device);
 std::string library_version(const Device& device);
 
+struct ConvProblem;  // kernels/conv2d_candidates.h
 class PlanCache;  // kernels/plans.h: which implementation is the fastest for a shape, measured once
 class OneDnn;     // kernels/onednn.h: engine, stream, primitives
 
@@ -74,6 +75,9 @@ class Exec {
   // off, float32 means float32. A CPU has no TF32.
   bool tf32() const { return tf32_; }
   void allow_tf32(bool allowed) { tf32_ = allowed; }
+  // On a planned device: told of every convolution that it is asked for. For whoever wants to know
+  // what a program will ask of a library.
+  std::function<void(const ConvProblem&)> on_convolution;
 
   // Device scratch of at least `bytes`, 64-byte aligned, valid until the next call. It grows while
   // a program warms up and stays the same afterwards; kernels allocate nothing else.

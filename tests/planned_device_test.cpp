@@ -3,6 +3,8 @@
 
 #include "engine/transfer.h"
 #include "kernels/activation.h"
+#include "kernels/conv2d.h"
+#include "kernels/conv2d_candidates.h"
 
 namespace ringfort {
 
@@ -22,6 +24,29 @@ TEST_CASE("A planned device has addresses, and zeros for who reads them", "[memo
     add(exec, b, b, b);
     CHECK(to_vector<float>(exec, a) == std::vector<float>(1000, 0));
   }
+}
+
+TEST_CASE("A planned device tells which convolutions it is asked for", "[memory]") {
+  Exec exec({.kind = DeviceKind::kCuda, .planned = true});
+  Pool pool(exec.device());
+  const Tensor x(pool, {4, 8, 8, 16}, Dtype::kBFloat16), w(pool, {32, 3, 3, 16}, Dtype::kBFloat16),
+      y(pool, {4, 4, 4, 32}, Dtype::kBFloat16), dw(pool, {32, 3, 3, 16}, Dtype::kFloat32),
+      mask(pool, {4, 4, 4, 32}, Dtype::kBit);
+  const ConvOptions options{2, 1};
+  const auto all = [&] {
+    conv2d_forward(exec, y, x, {w}, options, {.mask = &mask.view()});
+    conv2d_dgrad(exec, x, y, {w}, options);
+    conv2d_wgrad(exec, dw, x, y, options, 1);
+  };
+  all();  // nobody listens
+  std::vector<std::string> told;
+  exec.on_convolution = [&](const ConvProblem& problem) { told.push_back(problem.text()); };
+  all();
+  const std::string shape = " bfloat16 n4 h8 w8 c16 -> o32 k3 s2 p1 channels_last";
+  REQUIRE(told.size() == 3);
+  CHECK_THAT(told[0], Catch::StartsWith("forward" + shape + " mask"));
+  CHECK_THAT(told[1], Catch::StartsWith("dgrad" + shape));
+  CHECK_THAT(told[2], Catch::StartsWith("wgrad" + shape + " accumulate"));
 }
 
 TEST_CASE("Out of memory says what it was for and what helps", "[memory]") {

@@ -1,7 +1,10 @@
 // cuDNN is asked, without a GPU, whether it has an engine for each operation graph that the engine
 // builds, on an H200 by its properties: a graph that no engine serves would only show on the GPU.
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <map>
 
+#include "adversarial/training_step.h"
 #include "kernels/conv2d_cudnn.h"
 #include "kernels/norm_graph_cudnn.h"
 
@@ -20,18 +23,13 @@ constexpr const char* kH200 =
     R"("smClockRateKHz":1980000,"memClockRateKHz":3201000,"l2CacheSize":62914560,)"
     R"("deviceName":"NVIDIA H200"})";
 
-// The convolutions of a pre-activation ResNet on CIFAR-10 that differ: stem, body, stride,
-// shortcut.
+// Some convolutions of a pre-activation ResNet on CIFAR-10: stem and body.
 struct Layer {
   Shape x;
   int64_t out;
   int kernel, stride;
 };
-constexpr Layer kLayers[] = {{{128, 32, 32, 3}, 64, 3, 1},
-                             {{128, 32, 32, 64}, 64, 3, 1},
-                             {{128, 32, 32, 64}, 128, 3, 2},
-                             {{128, 32, 32, 64}, 128, 1, 2},
-                             {{128, 4, 4, 512}, 512, 3, 1}};
+constexpr Layer kLayers[] = {{{128, 32, 32, 3}, 64, 3, 1}, {{128, 32, 32, 64}, 64, 3, 1}};
 
 ConvProblem problem_of(const Layer& layer, ConvDirection direction, Dtype dtype) {
   ConvProblem p;
@@ -44,77 +42,99 @@ ConvProblem problem_of(const Layer& layer, ConvDirection direction, Dtype dtype)
   return p;
 }
 
+// p: a cudnn_problem.
 void check_supported(const CudnnDevice& device, const ConvProblem& p, bool tensor_cores) {
   INFO(p.text() << (tensor_cores ? "" : ", without tensor cores"));
-  CHECK(make_conv_graph(cudnn_problem(p)).graph.supported_by(device, tensor_cores) != "");
+  CHECK(make_conv_graph(p).graph.supported_by(device, tensor_cores) != "");
+}
+
+// What of a problem decides whether there is an engine for it: all but how many pixels and
+// channels, of which only matters whether they fill 16 bytes.
+ConvProblem::Key kind_of(ConvProblem p) {
+  for (int64_t* channels : {&p.x.c, &p.filter.c, &p.y.c, &p.filter.n})
+    *channels = *channels % 8 == 0;
+  for (Shape* shape : {&p.x, &p.y}) shape->n = shape->h = shape->w = 1;
+  return p.key();
+}
+
+// Goes through one step of training and one evaluation on a planned GPU.
+void rehearse(Exec& exec, const std::string& model_name, const TrainingMethod& method,
+              Dtype dtype) {
+  const Device device = exec.device();
+  const bool small = model_name != "resnet50", grey = model_name == "mnist_net";
+  ModelSpec spec;
+  spec.name = model_name;
+  spec.channels = grey ? 1 : 3;
+  spec.height = spec.image_width = small ? (grey ? 28 : 32) : 224;
+  const auto model =
+      make_model(spec, {.bfloat16_copy = dtype == Dtype::kBFloat16, .device = device});
+  Pool pool(device);
+  constexpr int64_t kImages = 128;
+  AttackInput batch;
+  batch.x_nat =
+      Tensor(pool, {kImages, spec.height, spec.image_width, spec.channels}, Dtype::kFloat32);
+  batch.labels = Tensor(pool, vector_shape(kImages), Dtype::kInt32);
+  batch.samples = Tensor(pool, vector_shape(kImages), Dtype::kInt64);
+  TrainingStep step(exec, *model, method, {}, dtype);
+  step.run(batch, {{.lr = 0.1}});
+  Pass evaluation(exec, pool, model->params(), {.dtype = dtype});
+  model->forward(evaluation, evaluation.input(batch.x_nat));
+}
+
+// One convolution of each kind that training and evaluation ask for, by method, model and dtype.
+std::map<ConvProblem::Key, ConvProblem> rehearsed_convolutions() {
+  std::map<ConvProblem::Key, ConvProblem> kinds;
+  Exec exec({.kind = DeviceKind::kCuda, .planned = true});
+  exec.on_convolution = [&](const ConvProblem& asked) { kinds.try_emplace(kind_of(asked), asked); };
+  for (const Dtype dtype : {Dtype::kBFloat16, Dtype::kFloat32})
+    for (const char* model : {"cnn_small", "mnist_net", "preact_resnet18", "preact_resnet18_raw",
+                              "resnet18", "resnet50", "wrn_34_10", "wrn_28_10_silu"})
+      for (const AttackBn bn : {AttackBn::kEval, AttackBn::kTrain}) {
+        AttackOptions attack = bn == AttackBn::kEval ? trades({}, 1, 0.01) : pgd({}, 1, 0.01);
+        attack.bn = bn;
+        attack.dtype = dtype;
+        OuterLoss outer;
+        if (bn == AttackBn::kEval) outer.kind = OuterLossKind::kTrades;
+        rehearse(exec, model, {attack, outer}, dtype);
+      }
+  return kinds;
 }
 
 }  // namespace
 
-TEST_CASE("cuDNN has an engine for every graph of ours on an H200", "[no-device]") {
-  const CudnnDevice device{std::string(kH200)};
-  // bfloat16 multiplies on tensor cores; float32 there only where TF32 is allowed.
-  for (const auto& [dtype, tensor_cores] :
-       {std::pair{Dtype::kBFloat16, true}, {Dtype::kFloat32, true}, {Dtype::kFloat32, false}})
-    for (const Layer& layer : kLayers) {
-      check_supported(device, problem_of(layer, ConvDirection::kForward, dtype), tensor_cores);
-      check_supported(device, problem_of(layer, ConvDirection::kDgrad, dtype), tensor_cores);
-      ConvProblem wgrad = problem_of(layer, ConvDirection::kWgrad, dtype);
-      wgrad.result_dtype = Dtype::kFloat32;
-      check_supported(device, wgrad, tensor_cores);
-      wgrad.accumulate = true;
-      check_supported(device, wgrad, tensor_cores);
-      ConvProblem fused = problem_of(layer, ConvDirection::kForward, dtype);
-      fused.bias = fused.relu = true;
-      check_supported(device, fused, tensor_cores);
-      ConvProblem residual = problem_of(layer, ConvDirection::kForward, dtype);
-      residual.accumulate = true;
-      check_supported(device, residual, tensor_cores);
-      residual.normed = true;
-      check_supported(device, residual, tensor_cores);
-    }
-}
-
-TEST_CASE("cuDNN has an engine for every mask and gate of ours on an H200", "[no-device]") {
-  const CudnnDevice device{std::string(kH200)};
-  for (const Dtype dtype : {Dtype::kBFloat16, Dtype::kFloat32})
-    for (const Layer& layer : kLayers) {
-      ConvProblem rectified = problem_of(layer, ConvDirection::kForward, dtype);
-      rectified.bias = rectified.relu = rectified.mask = true;
-      check_supported(device, rectified, true);
-      ConvProblem normed = problem_of(layer, ConvDirection::kForward, dtype);
-      normed.accumulate = normed.normed = normed.normed_mask = true;
-      check_supported(device, normed, true);
-      normed.accumulate = false;
-      check_supported(device, normed, true);
-      if (layer.x.c == 3) continue;  // no gate leads to an image
-      for (const bool scale : {false, true})
-        for (const bool accumulate : {false, true}) {
-          ConvProblem gated = problem_of(layer, ConvDirection::kDgrad, dtype);
-          gated.gate_mask = true;
-          gated.gate_scale = scale;
-          gated.accumulate = accumulate;
-          check_supported(device, gated, true);
-        }
-    }
-}
-
-TEST_CASE("whatever is asked of a product, cuDNN has an engine for some form of it",
+TEST_CASE("cuDNN has an engine for every convolution that our models ask for on an H200",
           "[no-device]") {
   const CudnnDevice device{std::string(kH200)};
-  // Without tensor cores there are no engines for masks and gates: kernels of ours follow.
-  for (const Layer& layer : kLayers) {
-    ConvProblem attacked = problem_of(layer, ConvDirection::kForward, Dtype::kFloat32);
-    attacked.bias = attacked.relu = attacked.mask = true;
-    ConvProblem gated = problem_of(layer, ConvDirection::kDgrad, Dtype::kFloat32);
-    gated.gate_mask = gated.gate_scale = gated.accumulate = true;
-    for (const ConvProblem& p : {attacked, gated}) {
-      INFO(p.text());
-      const ConvProblem given = cudnn_problem(p);
-      CHECK(fusions(given).back() == ConvFusion::kNone);
-      check_supported(device, fused_part(given, fusions(given).back()), false);
+  for (const auto& [key, asked] : rehearsed_convolutions()) {
+    const ConvProblem given = cudnn_problem(asked);
+    INFO("like " << asked.text());
+    // bfloat16 multiplies on tensor cores.
+    if (asked.dtype == Dtype::kBFloat16) {
+      check_supported(device, given, true);
+      continue;
     }
+    // Float32 there only where TF32 is allowed. Elsewhere there are no engines for masks and gates:
+    // kernels of ours follow.
+    check_supported(device, given, true);
+    const bool bits = asked.mask || asked.normed_mask || asked.gate_mask;
+    check_supported(device, bits ? fused_part(given, fusions(given).back()) : given, false);
+    if (bits) CHECK(fusions(given).back() == ConvFusion::kNone);
   }
+}
+
+TEST_CASE("the rehearsal meets what an attack and a training pass fuse", "[no-device]") {
+  const auto met = [all = rehearsed_convolutions()](const auto& is) {
+    return std::any_of(all.begin(), all.end(), [&](const auto& one) { return is(one.second); });
+  };
+  CHECK(met([](const ConvProblem& p) { return p.bias && p.relu && p.mask; }));
+  CHECK(met([](const ConvProblem& p) { return p.accumulate && p.normed && p.normed_mask; }));
+  CHECK(met([](const ConvProblem& p) { return p.bias && p.accumulate && p.relu && p.mask; }));
+  CHECK(met([](const ConvProblem& p) { return p.gate_mask && p.gate_scale && p.accumulate; }));
+  CHECK(met([](const ConvProblem& p) { return p.gate_mask && !p.gate_scale && !p.accumulate; }));
+  for (const bool accumulate : {false, true})
+    CHECK(met([&](const ConvProblem& p) {
+      return p.direction == ConvDirection::kWgrad && p.accumulate == accumulate;
+    }));
 }
 
 TEST_CASE("a plan's name says how much is fused", "[no-device]") {
