@@ -99,24 +99,29 @@ class Array {
 // float32 differs by about sqrt(terms) units of roundoff (2^-24) of the sum of absolute products
 // `magnitude` (Higham and Mary 2019: the probabilistic bound; the certain one has `terms` instead);
 // 2 more for the products and the epilogue. Storing a bfloat16 result rounds it once more, by 2^-8
-// of its value.
-inline double tolerance(double exact, double magnitude, int64_t terms, Dtype result) {
-  const double summed = (std::sqrt(static_cast<double>(terms)) + 2) * 0x1p-24 * magnitude;
-  return summed + (result == Dtype::kBFloat16 ? 0x1p-8 * (std::abs(exact) + summed) : 0);
+// of its value. Where the epilogue is kernels that take turns, as many times `earlier`: a product
+// or a partial sum, of at most `magnitude`.
+inline double tolerance(double exact, double magnitude, int64_t terms, Dtype result,
+                        int earlier = 0) {
+  constexpr double kRoundoff = 0x1p-8;  // of bfloat16
+  double error = (std::sqrt(static_cast<double>(terms)) + 2) * 0x1p-24 * magnitude;
+  if (result != Dtype::kBFloat16) return error;
+  for (int rounding = 0; rounding < earlier; ++rounding) error += kRoundoff * (magnitude + error);
+  return error + kRoundoff * (std::abs(exact) + error);
 }
 
 // The largest |actual - exact| / tolerance. Winograd's errors come from a whole tile and are up to
 // 7 times those of a direct sum (measured, 32 and 128 channels): each element is held against the
 // largest magnitude instead of its own, which leaves them at 0.03 to 0.3 of the tolerance.
 inline double worst_ratio(const Values& actual, const Values& exact, const Values& magnitude,
-                          int64_t terms, Dtype result, bool winograd = false) {
+                          int64_t terms, Dtype result, bool winograd = false, int earlier = 0) {
   const double largest = *std::max_element(magnitude.begin(), magnitude.end());
   double worst = 0;
   for (size_t i = 0; i < exact.size(); ++i) {
     const double error = std::abs(actual[i] - exact[i]);
     if (error == 0) continue;
     const double ratio =
-        error / tolerance(exact[i], winograd ? largest : magnitude[i], terms, result);
+        error / tolerance(exact[i], winograd ? largest : magnitude[i], terms, result, earlier);
     worst = std::isnan(ratio) ? INFINITY : std::max(worst, ratio);
   }
   return worst;
