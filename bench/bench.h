@@ -3,6 +3,7 @@
 // both measured in the same run. Benches judge nothing: a missed goal is printed, not an error.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -40,6 +41,8 @@ class Report {
   void add(const Figure& figure);
   void say(std::string_view sentence) const;
   const nlohmann::json& figures() const { return figures_; }
+  // Called after each figure, where it is set.
+  std::function<void()> on_figure;
 
  private:
   void print(const Figure& figure) const;

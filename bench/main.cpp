@@ -101,6 +101,9 @@ void run(const Options& options) {
                                           library_version(exec->device()));
   if (speaks) fmt::print("Ringfort {}, {}, medians of {}\n", version(), machine, options.repeats);
   Report report(!speaks);
+  // After each figure: a bench that is stopped must not take those along that it had.
+  if (!options.json.empty() && speaks)
+    report.on_figure = [&] { write_json(options, machine, report); };
   Context context{*exec,
                   options.repeats,
                   PeerPython(options.peer, "tools/peer"),
@@ -116,8 +119,6 @@ void run(const Options& options) {
     if ((bench.cpu_only && !cpu) || (bench.only_if_named && names.empty())) continue;
     report.start_bench(bench.name, bench.what);
     bench.run(context);
-    // After each: a bench that is stopped must not take the others' figures along.
-    if (!options.json.empty() && speaks) write_json(options, machine, report);
   }
 }
 

@@ -12,6 +12,7 @@ namespace ringfort::bench {
 namespace {
 
 constexpr double kEpsilon = 1e-5;
+constexpr double kGpuGoal = 0.8;
 
 }  // namespace
 
@@ -41,7 +42,8 @@ void run_norm(Context& context) {
 
   const double array = static_cast<double>(x.view().bytes()), bits = array / 32;
   const auto report = [&](const char* name, double bytes, std::function<void()> run) {
-    report_bandwidth(context, peer.get(), {name, std::move(run), bytes, name}, {});
+    report_bandwidth(context, peer.get(), {name, std::move(run), bytes, name},
+                     cpu ? std::nullopt : std::optional(kGpuGoal));
   };
   report("batch statistics, forward", 3 * array, [&] {
     batch_norm_forward(exec, y, v, x, gamma, beta, {.relu = true}, {row(5), row(6), row(7)},

@@ -17,7 +17,11 @@ constexpr double kPeakOfBfloat16 =
 
 struct Goals {
   std::optional<double> of_bare, of_peer;  // shares of the bare convolutions' rate and of PyTorch's
+  // At kGoalBatch images, for an H200.
+  double images_per_second = 0;        // 0: none
+  std::optional<double> of_peak = {};  // of bfloat16 arithmetic
 };
+constexpr int64_t kGoalBatch = 512;
 
 struct StepBench {
   const char* attack_name;  // --attack of pgd_step.py: pgd, fgsm-rs
@@ -86,7 +90,7 @@ void report_memory(Context& context, Model& model, const AttackInput& batch, con
 
 // What only a GPU has: launches queued by a host that should have nothing else to do.
 void report_host(Context& context, const TrainingStep& step, const StepBench& bench, int64_t batch,
-                 const std::function<void()>& run) {
+                 double step_seconds, const std::function<void()>& run) {
   const auto kernels = static_cast<double>(step.attack_kernels(batch));
   context.report.add({"kernels per attack step",
                       kernels / bench.attack.steps,
@@ -98,8 +102,11 @@ void report_host(Context& context, const TrainingStep& step, const StepBench& be
                       "",
                       {},
                       ""});
-  context.report.add(
-      {"host time to queue a step", 1e3 * host_seconds(context.exec, run), "ms", {}, ""});
+  context.report.add({"host time to queue a step",
+                      1e3 * host_seconds(context.exec, run),
+                      "ms",
+                      {{.reference_name = "ms of the step", .reference = 1e3 * step_seconds}},
+                      ""});
 }
 
 void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
@@ -109,7 +116,8 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
   const bool bfloat16 = attack_dtype == Dtype::kBFloat16 || bench.training == Dtype::kBFloat16;
   const bool emulated = cpu && bfloat16 && !cpu_has_bfloat16();
   const int rounds = emulated ? std::min(context.repeats, 2) : context.repeats;
-  const Goals& goals = cpu ? bench.cpu : bench.gpu;
+  Goals goals = cpu ? bench.cpu : bench.gpu;
+  if (batch_size != kGoalBatch) goals.images_per_second = 0, goals.of_peak.reset();
 
   Pool pool(exec.device());
   ModelSpec spec;
@@ -162,17 +170,23 @@ void run_batch(Context& context, const StepBench& bench, int64_t batch_size) {
          .as_factor = true});
   else
     figure.remark = PeerPython::kMissing;
+  if (goals.images_per_second > 0)
+    figure.comparisons.push_back({.reference_name = "images/s asked of an H200",
+                                  .reference = goals.images_per_second,
+                                  .goal = 1,
+                                  .as_factor = true});
   context.report.add(figure);
   if (!cpu && attack_dtype == Dtype::kBFloat16) {
     const double operations = bench.attack.steps * attack_convolutions.input_gradient_operations() +
                               training.training_operations();
-    context.report.add({"bfloat16 arithmetic",
-                        operations / seconds[0] / 1e12,
-                        "TFLOP/s",
-                        {{.reference_name = "peak", .reference = kPeakOfBfloat16 / 1e12}},
-                        ""});
+    context.report.add(
+        {"bfloat16 arithmetic",
+         operations / seconds[0] / 1e12,
+         "TFLOP/s",
+         {{.reference_name = "peak", .reference = kPeakOfBfloat16 / 1e12, .goal = goals.of_peak}},
+         ""});
   }
-  if (!cpu) report_host(context, step, bench, batch_size, run_ours);
+  if (!cpu) report_host(context, step, bench, batch_size, seconds[0], run_ours);
   if (emulated)
     context.report.say(
         "this CPU has no bfloat16 instructions: oneDNN emulates them in float32, so these figures "
@@ -196,8 +210,11 @@ void run_pgd_step(Context& context) {
 }
 
 void run_pgd_step_bf16(Context& context) {
-  run_step(context,
-           {"pgd", pgd_steps(10, Dtype::kBFloat16), Dtype::kBFloat16, {0.85, 1.15}, {{}, 1.5}});
+  run_step(context, {"pgd",
+                     pgd_steps(10, Dtype::kBFloat16),
+                     Dtype::kBFloat16,
+                     {0.85, 1.15},
+                     {{}, 1.5, 14000, 0.36}});
 }
 
 void run_pgd_step_mixed(Context& context) {
@@ -208,7 +225,7 @@ void run_fgsm_rs_step(Context& context) {
   AttackOptions attack = fgsm_rs({});
   attack.bn = AttackBn::kEval;
   attack.dtype = Dtype::kBFloat16;
-  run_step(context, {"fgsm-rs", attack, Dtype::kBFloat16, {}, {{}, 1.5}});
+  run_step(context, {"fgsm-rs", attack, Dtype::kBFloat16, {}, {{}, 1.5, 64000}});
 }
 
 void run_wrn_step(Context& context) {

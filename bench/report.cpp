@@ -71,6 +71,7 @@ void Report::add(const Figure& figure) {
                       {"unit", figure.unit},
                       {"comparisons", std::move(comparisons)},
                       {"remark", figure.remark}});
+  if (on_figure) on_figure();
 }
 
 void Report::say(std::string_view sentence) const {
