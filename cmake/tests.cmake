@@ -63,10 +63,11 @@ if(RINGFORT_SANITIZE)
   # nvcc: the linker takes from there what is not defined here, and so nothing of what stands in for
   # CUDA where there is none.
   file(GLOB emulated CONFIGURE_DEPENDS kernels/*.cu tests/emulation/*.cpp tests/kernels_*_test.cpp
-    tests/cuda/engine_test.cpp tests/cuda/products_test.cpp)
+    tests/cuda/engine_test.cpp tests/cuda/methods_test.cpp tests/cuda/products_test.cpp)
   file(GLOB device_sources CONFIGURE_DEPENDS kernels/*_cuda.cu)
   set_source_files_properties(${device_sources} PROPERTIES LANGUAGE CXX)
   add_executable(ringfort-emulation-tests ${emulated})
+  set_target_properties(ringfort-emulation-tests PROPERTIES UNITY_BUILD OFF)
   target_include_directories(ringfort-emulation-tests BEFORE PRIVATE tests/emulation)
   target_compile_definitions(ringfort-emulation-tests PRIVATE RINGFORT_CUDA_EMULATION)
   # Sixteen bytes at a time are read as another type than they were written as; nvcc has no qualms.

@@ -3,10 +3,10 @@
 #include "engine/data/pseudo_labels.h"
 
 #include <catch2/catch.hpp>
-#include <set>
 #include <cmath>
 #include <map>
 #include <numeric>
+#include <set>
 
 #include "adversarial/pseudo_label.h"
 #include "engine/data/feed.h"
