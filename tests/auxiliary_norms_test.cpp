@@ -1,7 +1,7 @@
 // Two sets of batch norms, of which each pass goes through one (Xie et al. 2020).
 #include <catch2/catch.hpp>
 
-#include "adversarial/attack.h"
+#include "adversarial/evaluate.h"
 #include "models/layers.h"
 #include "tests/tensors.h"
 #include "tests/tiny_models.h"
@@ -73,7 +73,8 @@ TEST_CASE("A pass that asks for auxiliary norms of a model without them is refus
       batch_norm(p, p.input(tensor_of(pool, {1, 1, 1, 1}, {1})), norm, Activation::kNone), Error);
 }
 
-TEST_CASE("an attack judges the network by the norms that it goes through", "[attack]") {
+TEST_CASE("an attack and its evaluation judge the network by the norms that it goes through",
+          "[attack]") {
   Exec exec({}, 1);
   Pool pool;
   ModelSpec spec = test::tiny_spec("preact_resnet18", 4, 8, 3);
@@ -89,6 +90,15 @@ TEST_CASE("an attack judges the network by the norms that it goes through", "[at
     AttackOptions options = pgd({}, 2, 1.0 / 255);
     options.norms = norms;
     CHECK(attack(exec, pool, *model, input, options, 24).clean_predictions == predicted(norms));
+    EvaluateOptions evaluation;
+    evaluation.attack = options;
+    Evaluation e;
+    e.n = 24;
+    e.labels = predicted(norms);
+    judge(exec, pool, *model, input.x_nat, input.x_nat, evaluation, e);
+    CHECK(e.clean_predictions == predicted(norms));
+    CHECK(e.adversarial_predictions == predicted(norms));
+    CHECK(e.robust_accuracy == 1);
   }
 }
 

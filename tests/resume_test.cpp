@@ -211,6 +211,7 @@ TEST_CASE("what a collapse goes back to survives a resume", "[resume]") {
   Session whole(folder / "whole", recipe, probes);
   const TrainingResult result = whole.run();
   CHECK(result.collapsed == (recipe.on_collapse == "stop"));
+  CHECK(end_of(folder / "whole") == (result.collapsed ? RunEnd::kCollapsed : RunEnd::kFinished));
   for (const int64_t stop : {3, 5, 6, 7, 8}) {  // before and after the probes at 3 and 6
     INFO("stopped after step " << stop);
     const fs::path path = folder / std::to_string(stop);

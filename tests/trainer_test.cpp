@@ -231,9 +231,15 @@ TEST_CASE("validation judges the network by the norms that attacked images go th
     void on_step(const StepRecord& record) override {
       Recorder::on_step(record);
       ParamStore& params = trainer->model().params();
-      for (size_t i = 0; i < params.statistics().size(); ++i)
-        if (params.statistics()[i].name.find(".aux_bn.") == std::string::npos)
-          *params.statistic(static_cast<StatId>(i)).as<float>() = std::nanf("");
+      std::array<View, 2> last;  // mean and variance of the last norm: a ReLU hides what is before
+      for (size_t i = 0; i < params.statistics().size(); ++i) {
+        const Segment& segment = params.statistics()[i];
+        if (segment.name.find(".aux_bn.") == std::string::npos)
+          last.at(segment.kind == ParamKind::kRunningMean ? 0 : 1) =
+              params.statistic(static_cast<StatId>(i));
+      }
+      std::fill_n(last[0].as<float>(), last[0].count(), -1e38f);
+      std::fill_n(last[1].as<float>(), last[1].count(), 0.0f);
       params.statistics_changed();
     }
     Trainer* trainer = nullptr;
@@ -251,6 +257,9 @@ TEST_CASE("validation judges the network by the norms that attacked images go th
   Trainer trainer(exec, recipe, data);
   poison.trainer = &trainer;
   CHECK_NOTHROW(trainer.run(folder.path(), poison));
+  Pool pool;
+  const Tensor images = random_input(pool, {2, 8, 8, 1}, 4, 1).x_nat;
+  CHECK_THROWS_AS(predict(exec, pool, trainer.model(), images, 2, Norms::kMain), Error);
   CHECK(poison.steps.size() == 1);
   REQUIRE(poison.epochs.size() == 1);
   CHECK(poison.epochs[0].clean_accuracy.has_value());
