@@ -22,7 +22,7 @@ TEST_CASE("A trial has scratch memory of its own and leaves what was there") {
   synchronize(exec);
 }
 
-TEST_CASE("seconds_per_call makes the calls that are asked for; on a GPU one before them") {
+TEST_CASE("seconds_per_call makes the calls that are asked for and on a GPU one before them") {
   Exec exec(kTestDevice, 1);
   for (const int calls : {1, 5}) {
     int made = 0;

@@ -195,7 +195,7 @@ TEST_CASE("ranks: error feedback under an adaptive optimizer is told of", "[rank
   recipe.compressor = "top-k";
   const auto warned = [&](const char* optimizer) {
     recipe.opt = optimizer;
-    const auto& messages = train(recipe, 2)[0].messages;
+    const std::vector<std::string> messages = train(recipe, 2)[0].messages;
     return std::any_of(messages.begin(), messages.end(), [](const std::string& message) {
       return message.find("is not sound") != std::string::npos;
     });
