@@ -35,8 +35,7 @@ if(RINGFORT_MPI)
   target_link_libraries(ringfort-mpi-ranks PRIVATE ringfort)
   set_source_files_properties(${CMAKE_SOURCE_DIR}/tests/mpi_test.cpp
     ${CMAKE_SOURCE_DIR}/tests/mpi_program_test.cpp PROPERTIES COMPILE_DEFINITIONS
-    "RINGFORT_MPIRUN=\"${MPIEXEC_EXECUTABLE}\";RINGFORT_MPI_RANKS=\"$<TARGET_FILE:ringfort-mpi-ranks>\";\
-RINGFORT_MPI_LEAKS=\"${CMAKE_SOURCE_DIR}/tests/mpi/leaks.txt\"")
+    "RINGFORT_MPIRUN=\"${MPIEXEC_EXECUTABLE}\";RINGFORT_MPI_RANKS=\"$<TARGET_FILE:ringfort-mpi-ranks>\"")
   add_dependencies(ringfort-tests ringfort-mpi-ranks)
 endif()
 

@@ -16,18 +16,21 @@ struct Job {
   std::vector<std::string> said;  // by rank
 };
 
-// environment: "NAME=value ..." of mpirun.
-Job mpirun(int ranks, const std::string& name, const std::string& environment = "") {
+Job mpirun(int ranks, const std::string& name) {
   const test::TempFolder folder;
   Job job;
   // A job that does not end is a failure, not a wait. More ranks than cores, as root too, not bound
-  // to cores that other tests use.
-  job.outcome =
-      test::run_command(fmt::format("LSAN_OPTIONS=suppressions={}:print_suppressions=0 {} timeout "
-                                    "-k 1 100 {} --allow-run-as-root "
-                                    "--oversubscribe --bind-to none -np {} {} {} {}",
-                                    RINGFORT_MPI_LEAKS, environment, RINGFORT_MPIRUN, ranks,
-                                    RINGFORT_MPI_RANKS, name, folder.path().string()));
+  // to cores that other tests use; ob1 is memory and TCP, and the others are slow to say that their
+  // hardware is not here. Open MPI leaks, in plugins that it has unloaded by the time a
+  // sanitizer looks, so that none can be told to ignore them: exit codes do not count leaks, and
+  // what is said of them may not name code of ours.
+  job.outcome = test::run_command(
+      fmt::format("LSAN_OPTIONS=exitcode=0 timeout -k 1 200 {} --allow-run-as-root --oversubscribe "
+                  "--bind-to none --mca pml ob1 -np {} {} {} {}",
+                  RINGFORT_MPIRUN, ranks, RINGFORT_MPI_RANKS, name, folder.path().string()));
+  INFO(job.outcome.output);
+  for (const char* finding : {"ringfort::", "ERROR: AddressSanitizer", "runtime error"})
+    CHECK_THAT(job.outcome.output, !Catch::Contains(finding));
   for (int rank = 0; rank < ranks; ++rank) {
     std::ifstream file(folder.path() / fmt::format("rank-{}", rank));
     std::ostringstream text;
@@ -42,7 +45,7 @@ TEST_CASE("mpi: collectives deliver what threads deliver and from any thread", "
     const Job job = mpirun(ranks, "collectives");
     INFO(job.outcome.output);
     CHECK(job.outcome.exit_code == 0);
-    CHECK(job.outcome.output.empty());
+    CHECK_THAT(job.outcome.output, !Catch::Contains("ringfort-mpi-ranks:"));
     for (const std::string& name : job.said)
       CHECK_THAT(name, Catch::StartsWith(ranks == 1 ? "threads" : "MPI ("));
   }

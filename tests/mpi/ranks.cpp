@@ -129,7 +129,7 @@ void mismatch(Case& job) {
 }
 
 void silent(Case& job) {
-  const auto comm = job.open({.deadline = 1, .grace = 3});
+  const auto comm = job.open({.deadline = 1, .grace = 5});
   comm->barrier("step 1");
   if (comm->rank() == 1) {
     job.say("");
