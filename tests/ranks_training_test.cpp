@@ -132,7 +132,7 @@ TEST_CASE("ranks: weights are those of one rank with all the images", "[ranks]")
   }
 }
 
-TEST_CASE("ranks: every compressor trains and all ranks stay alike", "[ranks]") {
+TEST_CASE("ranks: every compressor trains and all ranks stay alike", "[ranks][slow]") {
   for (const char* name : {"fp16", "bf16", "qsgd", "natural", "natural-dithering", "ef-sign",
                            "terngrad", "top-k", "random-k", "top-k+natural", "power-sgd"}) {
     Recipe recipe = recipe_of("dat");
@@ -146,7 +146,7 @@ TEST_CASE("ranks: every compressor trains and all ranks stay alike", "[ranks]") 
   }
 }
 
-TEST_CASE("ranks: every field of the exchange reaches it", "[ranks]") {
+TEST_CASE("ranks: every field of the exchange reaches it", "[ranks][slow]") {
   struct Change {
     const char* compressor;
     std::function<void(Recipe&)> apply;
@@ -216,7 +216,7 @@ TEST_CASE("ranks: an attack says nothing to others", "[ranks]") {
 }
 
 TEST_CASE("ranks: a training resumed by as many ranks has the bytes of one never stopped",
-          "[ranks]") {
+          "[ranks][slow]") {
   Recipe recipe = recipe_of("dat");
   recipe.model = "preact_resnet18";  // of each rank: its running statistics
   recipe.compressor_share = 0.1;
