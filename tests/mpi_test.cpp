@@ -101,9 +101,9 @@ TEST_CASE("mpi: what was sent in vain keeps nobody waiting", "[mpi]") {
 
 TEST_CASE("mpi: a job that MPI cannot see is refused with how to launch it", "[mpi]") {
   const test::TempFolder folder;
-  const test::Outcome outcome =
-      test::run_command(fmt::format("RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 {} collectives {}",
-                                    RINGFORT_MPI_RANKS, folder.path().string()));
+  const test::Outcome outcome = test::run_command(
+      fmt::format("OMPI_MCA_pml=ob1 RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 {} collectives {}",
+                  RINGFORT_MPI_RANKS, folder.path().string()));
   CHECK(outcome.exit_code == 1);
   CHECK_THAT(outcome.output, Catch::Contains("torchrun has launched this process as rank 1 of 2") &&
                                  Catch::Contains("mpirun -np 2"));
